@@ -1,0 +1,1 @@
+"""The studies: each module is one command, `python -m experiments.NAME`."""

@@ -1,0 +1,176 @@
+"""The command line of every study: flags from a frozen dataclass, one-line errors, the backend.
+
+A field's flag is its name; its help is `metadata={"help": ...}`; a tuple is a comma-separated list.
+Bad input gives one line on standard error and exit status 2, before any work.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from lth_jax import errors
+
+EXIT_BAD_INPUT = 2
+
+
+def setting(default: Any, help: str) -> Any:
+    """A dataclass field with a default and the help text of its flag."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Flags that every study has: where it runs, not what it computes."""
+
+    cpu_devices: int = setting(0, "CPU devices to split the cores into; 0 is one per core.")
+    compile_cache: bool = setting(True, "Keep compiled programs in the user's cache folder.")
+
+    def __post_init__(self):
+        if self.cpu_devices < 0:
+            raise ValueError(f"cpu_devices must be at least 0, got {self.cpu_devices}.")
+
+
+def start_backend(machine: Machine) -> None:
+    """Sets the device count and the compile cache; only before JAX's backend has started."""
+    import jax
+
+    count = machine.cpu_devices or len(os.sched_getaffinity(0))
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:  # The backend is up, as in tests: its device count stands.
+        return
+    if machine.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def cache_folder() -> pathlib.Path:
+    """The user's cache folder of this project (XDG_CACHE_HOME, else ~/.cache)."""
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(root) / "lth_jax"
+
+
+def _parse_one(kind: type, text: str) -> Any:
+    if kind is bool:
+        lowered = text.strip().lower()
+        if lowered not in ("true", "false", "1", "0"):
+            raise ValueError("expected true or false")
+        return lowered in ("true", "1")
+    return kind(text.strip())
+
+
+def parse(kind: Any, text: str) -> Any:
+    """Parses a flag's text as the type of its field: a scalar, `T | None` or `tuple[T, ...]`.
+
+    Raises:
+        ValueError: If the text does not fit the type, or a list is empty.
+    """
+    if typing.get_origin(kind) is tuple:
+        parts = [part for part in text.split(",") if part.strip()]
+        if not parts or len(parts) != text.count(",") + 1:
+            raise ValueError("expected a comma-separated list with no empty entry")
+        return tuple(_parse_one(typing.get_args(kind)[0], part) for part in parts)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        if text.strip().lower() in ("none", ""):
+            return None
+        return _parse_one(next(a for a in typing.get_args(kind) if a is not type(None)), text)
+    return _parse_one(kind, text)
+
+
+def _show(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _fields(configs: Sequence[Any]) -> dict[str, tuple[Any, Any, str]]:
+    found = {}
+    for config in configs:
+        hints = typing.get_type_hints(type(config))
+        for field in dataclasses.fields(config):
+            default = getattr(config, field.name)
+            found[field.name] = (hints[field.name], default, field.metadata.get("help", ""))
+    return found
+
+
+def help_text(doc: str, configs: Sequence[Any]) -> str:
+    """The study's docstring and one paragraph per flag."""
+    lines = [doc.strip(), "", "Flags (a list is comma-separated):"]
+    for name, (_, default, about) in _fields(configs).items():
+        text = f"--{name}={_show(default)}  {about}"
+        lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="        ")
+    return "\n".join(lines)
+
+
+def read_flags(argv: Sequence[str], configs: Sequence[Any]) -> list[Any]:
+    """Returns the configs with what the command line says replaced.
+
+    Args:
+        argv: The arguments, without the program's name.
+        configs: Frozen dataclass instances holding the defaults.
+
+    Raises:
+        InputError: If a flag is unknown or its value does not fit or is refused by its config.
+    """
+    known = _fields(configs)
+    values = flags.FlagValues()
+    for name, (kind, default, about) in known.items():
+        if kind is bool:  # So that --flag and --noflag work.
+            flags.DEFINE_boolean(name, default, about, flag_values=values)
+        else:
+            flags.DEFINE_string(name, None, about, flag_values=values)
+    try:
+        rest = values(["study", *argv])[1:]
+    except flags.Error as error:
+        raise errors.InputError(" ".join(str(error).split())) from None
+    if rest:
+        raise errors.InputError(f"expected flags like --name=value, got {rest[0]!r}.")
+    typed = {}
+    for name, (kind, _, _) in known.items():
+        if not values[name].present:
+            continue
+        value = values[name].value
+        try:
+            typed[name] = value if kind is bool else parse(kind, value)
+        except ValueError as error:
+            raise errors.InputError(f"--{name}={value}: {error}.") from None
+    results = []
+    for config in configs:
+        own = {f.name: typed[f.name] for f in dataclasses.fields(config) if f.name in typed}
+        try:
+            results.append(dataclasses.replace(config, **own))
+        except ValueError as error:
+            raise errors.InputError(str(error)) from None
+    return results
+
+
+def main(run: Callable[[Any], Any], config: Any, doc: str, argv: Sequence[str] | None = None) -> int:
+    """Reads the flags, starts the backend and runs the study.
+
+    Args:
+        run: The study: its config -> anything.
+        config: A frozen dataclass instance holding the defaults.
+        doc: The study's docstring, shown by --help.
+        argv: Arguments without the program's name; None takes the process's.
+
+    Returns:
+        The exit status: 0, 2 for bad input, or the status of a SystemExit that `run` raised.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if any(argument in ("--help", "-help", "-h") for argument in argv):
+        print(help_text(doc, [config, Machine()]))
+        return 0
+    try:
+        config, machine = read_flags(argv, [config, Machine()])
+        start_backend(machine)
+        run(config)
+    except errors.InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
