@@ -1,8 +1,8 @@
 """The idx files of MNIST and Fashion-MNIST (LeCun, Cortes, Burges 1998), gzipped or not.
 
-A file is four bytes 0, 0, type (8 = unsigned byte), number of dimensions; the dimensions as big-endian
-32-bit integers; then the values. Every reader here is bounded: a file of any size costs no more memory
-than the array that was asked for.
+A file is four bytes 0, 0, type (8 = unsigned byte), number of dimensions; the dimensions as
+big-endian 32-bit integers; then the values. Reading is bounded: a file of any size costs no more
+memory than the array that was asked for.
 """
 
 import gzip
@@ -30,7 +30,7 @@ def read(path: pathlib.Path, shape: tuple[int, ...], remedy: str) -> np.ndarray:
         [shape] uint8, the array owns its memory.
 
     Raises:
-        errors.InputError: If the file is missing, truncated, too long, not idx, or of another shape.
+        errors.InputError: If the file is missing, truncated, too long, not idx, or misshapen.
     """
     header_size = 4 + 4 * len(shape)
     size = header_size + int(np.prod(shape))

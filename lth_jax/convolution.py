@@ -1,0 +1,194 @@
+"""Convolution and pooling whose gradients stay fast inside scan, fori_loop and map on a CPU.
+
+Inside a loop body XLA's CPU backend has a fast path only for channels-last convolutions in
+canonical layout (NHWC images, HWIO kernels); the two backward convolutions that autodiff writes are
+not, and run some 60 times slower (jax-ml/jax issue 12868). Here both are written as canonical
+convolutions: that of the images with the flipped kernel, that of the kernel on arrays transposed
+beforehand. Accelerators keep `lax.conv_general_dilated`, which compiles well there and batches
+under vmap.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    *,
+    backend: str | None = None,
+) -> jax.Array:
+    """`lax.conv_general_dilated`, with gradients that are fast in loops on a CPU.
+
+    Value and both gradients equal lax's up to the order of summation: float32 within 1e-5 of the
+    largest entry. On a CPU it has reverse-mode derivatives only (jax.grad, not jax.jvp).
+    Fits `flax.linen.Conv(..., conv_general_dilated=convolution.conv_general_dilated)`.
+
+    Args:
+        lhs: [n, h, w, i] images.
+        rhs: [kh, kw, i, o] kernel.
+        window_strides: (along h, along w).
+        padding: "SAME", "VALID", or ((top, bottom), (left, right)).
+        lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
+            precision, preferred_element_type: As in lax. Anything but a plain two-dimensional
+            channels-last convolution (dilation, groups, other layouts) is handed to lax unchanged.
+        backend: "cpu" for the gradients written here, any other name for lax's; None takes
+            `jax.default_backend()` at trace time.
+
+    Returns:
+        [n, h', w', o].
+    """
+    plain = (
+        lhs.ndim == 4
+        and all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+        and feature_group_count == batch_group_count == 1
+        and preferred_element_type is None
+        and lhs.dtype == rhs.dtype
+        and dimension_numbers is not None
+        and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+        == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _LAYOUT)
+    )
+    if not plain or (backend or jax.default_backend()) != "cpu":
+        return lax.conv_general_dilated(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+        )
+    strides = tuple(int(s) for s in window_strides)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return _conv(lhs, rhs, strides, pads, precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(images, kernel, strides, pads, precision):
+    return _canonical(images, kernel, pads, precision, strides=strides)
+
+
+def _forward(images, kernel, strides, pads, precision):
+    return _canonical(images, kernel, pads, precision, strides=strides), (images, kernel)
+
+
+def _backward(strides, pads, precision, residuals, cotangent):
+    images, kernel = residuals
+    lengths = list(
+        zip(images.shape[1:3], kernel.shape[:2], cotangent.shape[1:3], strides, pads, strict=True)
+    )
+    # The cotangent with stride - 1 zeros between its entries covers (c - 1) * stride + 1 pixels.
+    image_pads = tuple(
+        (k - 1 - low, h + low - ((c - 1) * stride + 1)) for h, k, c, stride, (low, _) in lengths
+    )
+    to_images = _canonical(
+        cotangent,
+        jnp.flip(kernel, (0, 1)).swapaxes(2, 3),
+        image_pads,
+        precision,
+        lhs_dilation=strides,
+    )
+    kernel_pads = tuple(
+        (low, k + (c - 1) * stride - h - low) for h, k, c, stride, (low, _) in lengths
+    )
+    to_kernel = _canonical(
+        images.transpose(3, 1, 2, 0),
+        cotangent.transpose(1, 2, 0, 3),
+        kernel_pads,
+        precision,
+        rhs_dilation=strides,
+    )
+    return to_images, to_kernel.transpose(1, 2, 0, 3)
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=None, **dilation):
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        strides,
+        pads,
+        lhs_dilation=lhs_dilation,
+        dimension_numbers=_LAYOUT,
+        precision=precision,
+        **dilation,
+    )
+
+
+@contextlib.contextmanager
+def fast_convolutions(backend: str | None = None) -> Iterator[None]:
+    """Within it every plain `flax.linen.Conv` uses `conv_general_dilated` of this module.
+
+    For models written without a thought of loops; a Conv that names a convolution of its own keeps
+    it. `models.from_flax` applies modules within it.
+
+    Args:
+        backend: As in `conv_general_dilated`.
+    """
+    convolve = functools.partial(conv_general_dilated, backend=backend)
+
+    def intercept(call: Callable, args, kwargs, context):
+        module = context.module
+        ours = (
+            isinstance(module, nn.Conv)
+            and context.method_name == "__call__"
+            and module.conv_general_dilated is None
+            and module.conv_general_dilated_cls is None
+        )
+        if not ours:
+            return call(*args, **kwargs)
+        # Bound modules are frozen; the field is put back, so the user's module is left as it was.
+        object.__setattr__(module, "conv_general_dilated", convolve)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            object.__setattr__(module, "conv_general_dilated", None)
+
+    with nn.intercept_methods(intercept):
+        yield
+
+
+def max_pool(images: jax.Array) -> jax.Array:
+    """2×2 max-pooling with stride 2, the maximum of four slices; an odd last row or column drops.
+
+    Its gradient costs a seventh of that of `flax.linen.max_pool`. Where entries of a window tie,
+    each comparison (the two left, the two right, then left against right) shares the gradient in
+    halves, so it always sums to the cotangent; XLA's reduce_window gives all of it to the first.
+
+    Args:
+        images: [n, h, w, c].
+
+    Returns:
+        [n, h // 2, w // 2, c].
+    """
+    h, w = (size // 2 * 2 for size in images.shape[1:3])
+    corners = [images[:, i:h:2, j:w:2, :] for j in (0, 1) for i in (0, 1)]
+    return jnp.maximum(jnp.maximum(corners[0], corners[1]), jnp.maximum(corners[2], corners[3]))
