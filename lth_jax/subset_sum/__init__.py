@@ -1,1 +1,14 @@
-"""Placeholder."""
+"""ε-perturbed random subset sum: exact solvers, certificates, coverage and bounds."""
+
+from lth_jax.subset_sum.certificate import Certificate, verify
+from lth_jax.subset_sum.solvers import MAX_CANDIDATES, OBJECTIVES, Status, Subset, solve
+
+__all__ = [
+    "MAX_CANDIDATES",
+    "OBJECTIVES",
+    "Certificate",
+    "Status",
+    "Subset",
+    "solve",
+    "verify",
+]
