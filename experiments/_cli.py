@@ -150,7 +150,9 @@ def read_flags(argv: Sequence[str], configs: Sequence[Any]) -> list[Any]:
     return results
 
 
-def main(run: Callable[[Any], Any], config: Any, doc: str, argv: Sequence[str] | None = None) -> int:
+def main(
+    run: Callable[[Any], Any], config: Any, doc: str, argv: Sequence[str] | None = None
+) -> int:
     """Reads the flags, starts the backend and runs the study.
 
     Args:

@@ -1,0 +1,29 @@
+"""Does ε help a pruned net, and does it still when compute is equal? (LeNet-300-100, digits)
+
+python -m experiments.digits
+"""
+
+import dataclasses
+import sys
+
+from experiments import _cli, _sweep
+
+CONFIG = dataclasses.replace(
+    _sweep.Config(),
+    dataset="digits",
+    method=("prune_longer", "perturb_then_prune", "joint"),
+    eps=(0.0, 0.02, 0.05),
+    sparsity=(0.5, 0.9),
+    seeds=5,
+    perturb_epochs=8,
+    prune_epochs=12,
+)
+
+
+def run(config: _sweep.Config) -> list[dict]:
+    """Runs the study; see _sweep.run."""
+    return _sweep.run(config, "digits")
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.main(run, CONFIG, __doc__))

@@ -1,0 +1,201 @@
+"""Many lanes: walks the plan block by block, in slices, and tells the caller what happens."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lth_jax import ball, data, lanes, methods, plan, rows, scoring, selection, training
+
+PyTree = Any
+_FIRST_SLICE = 20  # steps
+
+
+class Progress(NamedTuple):
+    """A slice is done."""
+
+    kind: str
+    lane_steps: int  # gradient steps times lanes since the start of this call
+    all_lane_steps: int
+    seconds: float  # of the slices so far, compiling left out
+
+
+class Finished(NamedTuple):
+    """A lane is done: its row, and the arrays that a ticket is made of."""
+
+    lane: plan.Lane
+    row: dict[str, Any]
+    center: PyTree
+    weights: PyTree
+    mask: PyTree
+
+
+class Held(NamedTuple):
+    """A finished block, while its followers need it."""
+
+    weights: PyTree  # [lanes, ...], on the devices
+    scores: PyTree
+    history: list[rows.History]  # by node
+
+
+class Grid:
+    """A problem and its data on the devices, ready to run any lanes."""
+
+    def __init__(
+        self,
+        problem: training.Problem,
+        dataset: data.Dataset,
+        strategy: str = "auto",
+        max_lanes: int = 16,
+        slice_seconds: float = 5.0,
+    ):
+        """Places the data on all devices.
+
+        Args:
+            problem: Model, pruner and recipe.
+            dataset: Its training split must fill one batch.
+            strategy: "auto", "map" or "vmap", see lanes.py.
+            max_lanes: Most lanes held at once.
+            slice_seconds: About how long a slice takes: how soon a caller can react.
+
+        Raises:
+            ValueError: If the strategy is unknown, max_lanes < 1, the batch is too large or the
+                model does not fit the images.
+        """
+        recipe, images = problem.recipe, len(dataset.train.labels)
+        if max_lanes < 1:
+            raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
+        if recipe.batch_size > images:
+            raise ValueError(
+                f"batch_size must be at most the {images} training images, got {recipe.batch_size}."
+            )
+        self.problem, self.dataset = problem, dataset
+        self.max_lanes, self.slice_seconds = max_lanes, slice_seconds
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        initial = jax.eval_shape(lambda key: training.initial(problem, key), key)
+        self._sizes = jax.tree.map(lambda leaf: leaf, initial.scores)
+        self.programs = lanes.Programs(problem, strategy)
+        self._data = self.programs.everywhere(
+            training.Data(
+                *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
+            )
+        )
+        self._test = self.programs.everywhere(scoring.chunks(dataset.test))
+        self._slice: dict[str, int] = {}  # steps in the next slice, by kind
+        steps_per_epoch = images // recipe.batch_size
+        self._steps = {
+            stage: recipe.epochs(stage) * steps_per_epoch if methods.MOVES[stage.kind] else 0
+            for stages in methods.METHODS.values()
+            for stage in stages
+        }
+
+    def block_size(self, count: int) -> int:
+        """Lanes per block for a grid of `count`: a multiple of the devices, none without work."""
+        devices = self.programs.devices
+        most = max(self.max_lanes // devices, 1) * devices
+        return min(most, -(-count // devices) * devices)
+
+    def run(
+        self, wanted: Sequence[plan.Lane], done: set[plan.Lane] = frozenset()
+    ) -> Iterator[Progress | Finished]:
+        """Runs every lane that is not done.
+
+        Args:
+            wanted: The whole grid, in plan order.
+            done: Lanes to leave out.
+
+        Yields:
+            Progress after every slice, Finished for every lane, in an order that does not depend
+            on what was done before.
+        """
+        self._size = self.block_size(len(wanted))
+        scaled = self.problem.recipe.scale_init
+        first = list(plan.blocks(wanted, set(done), self._size, scaled))
+        self._seconds, self._taken = 0.0, 0
+        self._all = plan.lane_steps(first, self._steps)
+        for block in first:
+            yield from self._run_block(block, None)
+
+    def _task(self, block: plan.Block) -> training.Task:
+        scope = self.problem.pruner.scope
+        whole = sum(leaf.size for leaf in jax.tree.leaves(self._sizes))
+
+        def one(node, active):
+            kept = selection.tree_kept(self._sizes, node.sparsity or 0, scope)
+            left = sum(jax.tree.leaves(kept)) / whole
+            return training.Task(
+                key=np.uint32(node.seed),
+                eps=ball.round_toward_zero(math.inf if node.eps is None else node.eps, np.float32),
+                kept=jax.tree.map(np.int32, kept),
+                scale=np.float32(left**-0.5),
+                active=np.bool_(active),
+            )
+
+        values = [one(*pair) for pair in zip(block.nodes, block.needed, strict=True)]
+        task = self.programs.stack(values, one(block.nodes[0], False), self._size)
+        return task._replace(key=jax.vmap(jax.random.key)(task.key))
+
+    def _run_block(self, block: plan.Block, parent: Held | None):
+        kind = block.nodes[0].kind
+        total = self._steps[block.nodes[0].stages[-1]]
+        places = self.programs.places(len(block.nodes), self._size)
+        seconds_before = self._seconds
+        task = self._task(block)
+        origin = self.programs.initial(task, ())
+        begin = (origin.weights, origin.scores)
+        if parent is not None:
+            above = self.programs.places(len(parent.history), self._size)
+            places_above = np.zeros(self._size, np.int32)
+            places_above[places] = above[list(block.parents)]
+            begin = self.programs.gather((parent.weights, parent.scores), places_above)
+        state = self.programs.start(kind)((task, begin, origin), ())
+        del origin, begin
+        if total:
+            state = yield from self._advance(kind, state, task, total, sum(block.needed))
+        keep = ("center", "radii", "curve", "diverged")
+        read = training.State(*(getattr(state, f) if f in keep else () for f in state._fields))
+        outcome = ()
+        if any(block.lanes):
+            final = (state.weights, state.scores, state.model_state)
+            outcome = self.programs.finish((final, task), (self._data, self._test))
+        read, outcome = jax.device_get((read, outcome))
+        seconds = (self._seconds - seconds_before) / sum(block.needed)
+        held = Held(state.weights, state.scores, [])
+        del state
+        for index, place in enumerate(places):
+            own, ours = jax.tree.map(lambda leaf, at=place: leaf[at], (read, outcome))
+            before = parent.history[block.parents[index]] if parent else rows.History()
+            images = len(self.dataset.validation.labels)
+            history = rows.extend(before, kind, total, own, images, seconds)
+            held.history.append(history)
+            for lane in block.lanes[index]:
+                norm = self.problem.recipe.norm
+                row = rows.row(lane, history, ours, own.center, self.dataset, norm)
+                row["strategy"] = self.programs.strategy
+                yield Finished(lane, row, own.center, ours.weights, ours.mask)
+        for follower in block.followers:
+            yield from self._run_block(follower, held)
+
+    def _advance(self, kind, state, task, total, active):
+        advance = self.programs.advance(kind)
+        step = 0
+        while step < total:
+            # The first slice has no steps: it compiles. The second is short: it tells the speed.
+            until = min(total, step + self._slice.get(kind, 0))
+            begun = time.perf_counter()
+            shared = (self._data, np.int32(step), np.int32(until), np.int32(total))
+            state = advance(state, task, shared)
+            jax.block_until_ready(state.diverged)
+            seconds = time.perf_counter() - begun
+            if kind in self._slice:
+                self._seconds += seconds
+                self._slice[kind] = max(1, int(self.slice_seconds * (until - step) / seconds))
+            else:
+                self._slice[kind] = _FIRST_SLICE
+            self._taken += active * (until - step)
+            yield Progress(kind, self._taken, self._all, self._seconds)
+            step = until
+        return state
