@@ -1,7 +1,7 @@
 """Subset sums over the rationals: floats are fractions, so every comparison can be decided.
 
-Slow (Python integers) and bounded: one target costs 2^⌊n/2⌋ · (⌈n/2⌉ + 1) bisections. The fast search calls
-it only for targets whose least gap is within rounding of the tolerance.
+Slow (Python integers) and bounded: one target costs 2^⌊n/2⌋ · (⌈n/2⌉ + 1) bisections. The fast
+search calls it only for targets whose least gap is within rounding of the tolerance.
 """
 
 import bisect

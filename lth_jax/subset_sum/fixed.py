@@ -1,7 +1,7 @@
 """Subset sums in 64-bit fixed point: integer arithmetic is exact, so only the quantization errs.
 
-Each problem gets its own power-of-two scale, so large that the scaled reach fits 53 bits. Inputs that
-are multiples of that quantum (float32 candidates nearly always are) are represented exactly; for
+Each problem gets its own power-of-two scale, with the scaled reach within 53 bits. Inputs
+that are multiples of that quantum (float32 candidates nearly always are) are represented exactly; for
 the others `slack` bounds what quantization can do to any comparison, in quanta.
 """
 

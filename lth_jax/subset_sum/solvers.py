@@ -1,8 +1,8 @@
 """ε-perturbed subset sum for many targets at once: exact, and no solver licence.
 
-The problem of "Strong Lottery Ticket Hypothesis with ε-perturbation" (Xiong, Liao, Kyrillidis 2023):
-the least |Σ_{i in S} (x_i + y_i) − z| over subsets S and |y_i| <= ε. Given S and r = z − σ_S the best y
-is clip(r / |S|, ±ε), so S reaches z within `tolerance` iff |r| <= tolerance + |S|ε.
+The problem of Xiong, Liao and Kyrillidis (2023), "Strong Lottery Ticket Hypothesis with
+ε-perturbation": the least |Σ_{i in S} (x_i + y_i) − z| over subsets S, |y_i| <= ε. Given S and
+r = z − σ_S the best y is clip(r / |S|, ±ε), so S reaches z within `tolerance` iff |r| <= tolerance + |S|ε.
 """
 
 import enum
@@ -38,7 +38,7 @@ class Subset(NamedTuple):
 
 
 def checked(x, z, eps: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """x [m, n] (shared candidates repeated without a copy) and z [m], both float64.
+    """Returns x [m, n] (shared candidates repeated without a copy) and z [m], both float64.
 
     Raises:
         ValueError: If a shape, a value, eps or tolerance does not fit.
@@ -136,8 +136,8 @@ def solve(
         tolerance: Largest error, >= 0.
         objective: "first", any subset within tolerance; "best", the least error; "sparsest", the
             fewest terms within tolerance.
-        budget: Most subset sums to sort per target (2^⌊n/2⌋ + 2^⌈n/2⌉ decide n candidates); a target
-            that would need more ends as EXHAUSTED. None for no limit.
+        budget: Most subset sums to sort per target (2^⌊n/2⌋ + 2^⌈n/2⌉ decide n candidates); one
+            that needs more ends as EXHAUSTED. None for no limit.
         memory: Most bytes of temporaries, over all threads; a target needs up to
             96·(2^⌊n/2⌋ + 2^⌈n/2⌉) (12.6 MB at n = 32). Input and answer are not counted.
 
