@@ -1,7 +1,7 @@
 """Exact selection of the highest scores, the masks made of it, and the straight-through gradient.
 
-Scores are compared as integers whose order is the order of the floats: no rounding, no flushed
-denormals; -0 equals +0, and NaN ranks above +infinity, so that a count is always exact.
+-0 equals +0, denormals count, and NaN ranks above +infinity, so that a count is always exact.
+Ties go to the lower flat index. How the threshold is found is in threshold.py.
 """
 
 import operator
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_KEY_DTYPE = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
+from lth_jax import threshold
 
 
 def kept_count(n: int, sparsity: Any) -> int:
@@ -63,70 +63,53 @@ def tree_kept(scores: Any, sparsity: Any, scope: str = "tensor") -> Any:
     raise ValueError(f"scope must be 'tensor' or 'global', got {scope!r}.")
 
 
-def kth_largest(x: jax.Array, k: int | jax.Array, hint: Any = None) -> jax.Array:
+def kth_largest(x: jax.Array, k: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
     """The k-th largest entry of x; NaN ranks above +infinity.
 
     Args:
         x: [...] float, n entries in all.
         k: 1 to n; may be traced (then a k outside gives a meaningless number).
-        hint: Anything near the answer, see `topk_mask`.
+        hint: See `topk_mask`.
 
     Returns:
-        [] in x's dtype; zero comes without its sign.
+        [] in x's dtype, without a gradient; a zero comes without its sign.
 
     Raises:
-        ValueError: If k is concrete and outside [1, n].
+        ValueError: If k is concrete and outside [1, n], or x is not float.
     """
-    k = _checked(k, 1, x.size, "k")
-    keys = _keys(x)
-    threshold, count = _search(keys.reshape(-1), k, _hint_key(hint, keys.dtype))
-    # The search stops at any key that splits off exactly k entries: the least of them is the k-th.
-    lowest = jnp.min(jnp.where(keys >= threshold, keys, jnp.iinfo(keys.dtype).max))
-    return _value(jnp.where(count == k, lowest, threshold), x.dtype)
+    x = jnp.asarray(x)
+    return _kth_largest(x, _checked(k, 1, x.size, "k"), hint)
 
 
-def topk_mask(scores: jax.Array, kept: int | jax.Array, hint: Any = None) -> jax.Array:
+def topk_mask(scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
     """Marks the `kept` highest-scoring entries; ties go to the lower flat index.
 
     Args:
         scores: [...] float, n entries in all.
         kept: Number of entries to keep, 0 to n. May be traced. NaN ranks above infinity.
-        hint: A guess of the threshold that only changes the speed: a float score, or a key from
-            `topk_mask_and_threshold`. None starts cold.
+        hint: None, or what `topk_mask_and_threshold` returned for similar scores. It changes the
+            speed only: the mask is exact for any content.
 
     Returns:
         [...] bool, True at exactly `kept` entries.
 
     Raises:
-        ValueError: If `kept` is concrete and outside [0, n], or scores are not floats.
+        ValueError: If `kept` is concrete and outside [0, n], or scores are not float.
     """
     return topk_mask_and_threshold(scores, kept, hint)[0]
 
 
 def topk_mask_and_threshold(
-    scores: jax.Array, kept: int | jax.Array, hint: Any = None
+    scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """`topk_mask`, and its threshold as the hint of a later call with similar scores.
+    """`topk_mask`, and where a later search over similar scores should start.
 
     Returns:
         mask: [...] bool, True at exactly `kept` entries.
-        threshold: [] integer key (int32 for float32 scores); only good as a hint.
+        hint: [2] in the scores' dtype: a threshold, and how far it may move. Only good as a hint.
     """
-    kept = _checked(kept, 0, scores.size, "kept")
-    keys = _keys(scores)
-    flat = keys.reshape(-1)
-    threshold, count = _search(flat, kept, _hint_key(hint, keys.dtype))
-
-    def no_ties():
-        return keys >= threshold
-
-    def first_ties():
-        tied = flat == threshold
-        surplus = count - kept
-        place_from_the_end = lax.cumsum(tied.astype(jnp.int32), reverse=True)
-        return ((flat > threshold) | (tied & (place_from_the_end > surplus))).reshape(keys.shape)
-
-    return lax.cond(count == kept, no_ties, first_ties), threshold
+    scores = jnp.asarray(scores)
+    return _mask_and_hint(scores, _checked(kept, 0, scores.size, "kept"), hint)
 
 
 def tree_topk_mask(scores: Any, kept: Any, hints: Any = None) -> Any:
@@ -135,7 +118,7 @@ def tree_topk_mask(scores: Any, kept: Any, hints: Any = None) -> Any:
     Args:
         scores: Tree of float arrays, None where nothing is pruned.
         kept: Tree of integers like scores (per tensor), or one integer (global).
-        hints: None, or thresholds of an earlier step from `tree_topk_mask_and_thresholds`.
+        hints: None, or those of an earlier step from `tree_topk_mask_and_thresholds`.
 
     Returns:
         Tree of bool arrays like scores, None where scores are None.
@@ -144,11 +127,11 @@ def tree_topk_mask(scores: Any, kept: Any, hints: Any = None) -> Any:
 
 
 def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> tuple[Any, Any]:
-    """`tree_topk_mask`, and the thresholds as the next step's hints.
+    """`tree_topk_mask`, and the next step's hints.
 
     Returns:
         masks: Tree of bool arrays like scores, None where scores are None.
-        thresholds: Tree of integer scalars like scores (per tensor), or one scalar (global).
+        hints: Tree like scores of [2] floats (per tensor), or one [2] float (global).
     """
     leaves, treedef = jax.tree.flatten(scores)
     if not _is_global(kept):
@@ -157,25 +140,23 @@ def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> 
             topk_mask_and_threshold(*args)
             for args in zip(leaves, treedef.flatten_up_to(kept), hints, strict=True)
         ]
-        return (
-            treedef.unflatten([mask for mask, _ in found]),
-            treedef.unflatten([threshold for _, threshold in found]),
-        )
+        masks, hints = zip(*found, strict=True) if found else ((), ())
+        return treedef.unflatten(masks), treedef.unflatten(hints)
     ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-    mask, threshold = topk_mask_and_threshold(ranked, kept, hints)
+    mask, hint = topk_mask_and_threshold(ranked, kept, hints)
     masks, start = [], 0
     for leaf in leaves:
         masks.append(mask[start : start + leaf.size].reshape(leaf.shape))
         start += leaf.size
-    return treedef.unflatten(masks), threshold
+    return treedef.unflatten(masks), hint
 
 
 def tree_hints(scores: Any, kept: Any) -> Any:
-    """The thresholds to start a loop carry with: right shapes and dtypes, nothing known yet."""
+    """The hints to start a loop carry with: right shapes and dtypes, nothing known yet."""
     if _is_global(kept):
         dtype = jnp.result_type(*jax.tree.leaves(scores))
-        return jnp.zeros((), _key_dtype(dtype))
-    return jax.tree.map(lambda leaf: jnp.zeros((), _key_dtype(leaf.dtype)), scores)
+        return jnp.zeros((2,), dtype)
+    return jax.tree.map(lambda leaf: jnp.zeros((2,), leaf.dtype), scores)
 
 
 def apply_mask(weights: Any, mask: Any) -> Any:
@@ -243,62 +224,30 @@ def _checked(kept, low, high, name):
     return jnp.int32(value)
 
 
-def _key_dtype(dtype):
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"scores must be floating point, got {dtype}.")
-    return _KEY_DTYPE[jnp.finfo(dtype).bits]
+@jax.jit
+def _kth_largest(x, k, hint):
+    keys = threshold.keys_of(x).reshape(-1)
+    reached, count, _ = threshold.search(keys, k, x.dtype, hint)
+    # A threshold that splits off exactly k entries need not be one: the least of them is the k-th.
+    least = jnp.min(jnp.where(keys >= reached, keys, jnp.iinfo(keys.dtype).max))
+    return threshold.value_of(jnp.where(count == k, least, reached), x.dtype)
 
 
-def _keys(x):
-    """Integers in the order of the floats: -0 and +0 give 0, every NaN gives one key above +inf."""
-    dtype = _key_dtype(x.dtype)
-    low = jnp.asarray(jnp.iinfo(dtype).min, dtype)
-    infinity = lax.bitcast_convert_type(jnp.asarray(jnp.inf, x.dtype), dtype)
-    bits = lax.bitcast_convert_type(lax.stop_gradient(x), dtype)
-    key = jnp.where(bits < 0, low - bits, bits)
-    return jnp.where((bits & ~low) > infinity, infinity + 1, key)
+@jax.jit
+def _mask_and_hint(scores, kept, hint):
+    if scores.size == 0:
+        return jnp.zeros(scores.shape, bool), jnp.zeros((2,), scores.dtype)
+    keys = threshold.keys_of(scores).reshape(-1)
+    reached, count, hint = threshold.search(keys, kept, scores.dtype, hint)
 
+    def without_ties():
+        return keys >= reached
 
-def _value(key, dtype):
-    """The float of a key."""
-    low = jnp.asarray(jnp.iinfo(key.dtype).min, key.dtype)
-    return lax.bitcast_convert_type(jnp.where(key < 0, low - key, key), dtype)
+    def first_of_the_tied():
+        tied = keys == reached
+        place_from_the_end = lax.cumsum(tied.astype(jnp.int32), reverse=True)
+        return (keys > reached) | (tied & (place_from_the_end > count - kept))
 
-
-def _hint_key(hint, dtype):
-    if hint is None:
-        return None
-    hint = jnp.asarray(hint)
-    if jnp.issubdtype(hint.dtype, jnp.floating):
-        hint = _keys(hint)
-    return hint.astype(dtype)
-
-
-def _search(keys, kept, hint):
-    """A threshold with exactly `kept` keys at or above it, or the `kept`-th largest key if none.
-
-    Returns:
-        threshold, and count = how many keys are at or above it (>= kept).
-    """
-    del hint
-    dtype = keys.dtype
-    info = jnp.iinfo(dtype)
-
-    def unfinished(state):
-        low, high, count = state
-        return (count != kept) & (low + 1 < high)
-
-    def halve(state):
-        low, high, count = state
-        middle = (low & high) + ((low ^ high) >> 1)
-        at_or_above = jnp.sum(keys >= middle, dtype=jnp.int32)
-        enough = at_or_above >= kept
-        return (
-            jnp.where(enough, middle, low),
-            jnp.where(enough, high, middle),
-            jnp.where(enough, at_or_above, count),
-        )
-
-    start = (jnp.asarray(info.min, dtype), jnp.asarray(info.max, dtype), jnp.int32(keys.size))
-    low, _, count = lax.while_loop(unfinished, halve, start)
-    return low, count
+    # Under vmap both branches run, and the mask is the same.
+    mask = lax.cond(count == kept, without_ties, first_of_the_tied)
+    return mask.reshape(scores.shape), hint

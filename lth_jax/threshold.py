@@ -1,0 +1,143 @@
+"""The threshold that exactly k scores reach, in a few passes over the data.
+
+Scores are compared as integers whose order is the order of the floats: no rounding, no flushed
+denormals; -0 equals +0, and NaN ranks above +infinity, so that a count is always exact.
+A pass counts five guesses at once. The first five come from a sorted sample, or from the hint of
+an earlier search; later ones interpolate the rank between two counted thresholds, as the secant
+method does, and one always halves the integers in between: at most bits + 2 passes for any data.
+The search ends as soon as a count equals k, so the k-th score itself is needed only for ties.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_KEY_DTYPE = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
+_SAMPLE = 1024
+# In standard deviations of an interpolated rank, at most.
+_OFFSETS = (-1.0, -0.3, 0.3, 1.0)
+_REACHES = (-4.0, -1.0, 0.0, 1.0, 4.0)
+_SHIFTS = (1, 3, 6, 10, 14)
+
+
+def key_dtype(dtype: Any) -> Any:
+    """The integers that hold the keys of a floating point dtype.
+
+    Raises:
+        ValueError: If dtype is not a 16, 32 or 64 bit floating point type.
+    """
+    if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits not in _KEY_DTYPE:
+        raise ValueError(f"scores must be floats of 16, 32 or 64 bits, got {dtype}.")
+    return _KEY_DTYPE[jnp.finfo(dtype).bits]
+
+
+def keys_of(x: jax.Array) -> jax.Array:
+    """Integers in the order of the floats: ±0 give 0, every NaN gives one key above +infinity.
+
+    Args:
+        x: [...] float.
+
+    Returns:
+        [...] integers as wide as x; carries no gradient.
+    """
+    dtype = key_dtype(x.dtype)
+    low = jnp.asarray(jnp.iinfo(dtype).min, dtype)
+    infinity = lax.bitcast_convert_type(jnp.asarray(jnp.inf, x.dtype), dtype)
+    bits = lax.bitcast_convert_type(lax.stop_gradient(x), dtype)
+    key = jnp.where(bits < 0, low - bits, bits)
+    return jnp.where((bits & ~low) > infinity, infinity + 1, key)
+
+
+def value_of(key: jax.Array, dtype: Any) -> jax.Array:
+    """The float of a key: the inverse of `keys_of`, but for the sign of 0 and NaN's payload."""
+    low = jnp.asarray(jnp.iinfo(key.dtype).min, key.dtype)
+    return lax.bitcast_convert_type(jnp.where(key < 0, low - key, key), dtype)
+
+
+def search(
+    keys: jax.Array, kept: jax.Array, dtype: Any, hint: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A threshold that exactly `kept` keys reach, or the `kept`-th largest key if ties forbid it.
+
+    Args:
+        keys: [n] integers from `keys_of`, n >= 1.
+        kept: [] int32, 0 to n.
+        dtype: The floats behind the keys.
+        hint: None, or [2] float from an earlier search; any content is safe.
+
+    Returns:
+        threshold: [] key.
+        count: [] int32, how many keys reach it: `kept`, or more where ties forbid that.
+        hint: [2] of dtype for a later search: the threshold, and how far it may move.
+    """
+    info = jnp.iinfo(keys.dtype)
+    least, greatest = (jnp.asarray(end, keys.dtype) for end in (info.min, info.max))
+    if hint is None:
+        hint = _sampled_hint(keys, kept, dtype)
+    else:
+        hint = lax.stop_gradient(jnp.asarray(hint, dtype))
+        usable = jnp.all(jnp.isfinite(hint)) & (hint[1] > 0)
+        hint = lax.cond(usable, lambda: hint, lambda: _sampled_hint(keys, kept, dtype))
+    guesses = keys_of(hint[0] + hint[1] * jnp.asarray(_REACHES, dtype))
+    guesses = jnp.clip(guesses, least + 1, greatest - 1)
+
+    # `above` keys reach low and `below` reach high; below < kept <= above unless kept = 0.
+    def unfinished(state):
+        low, high, above, _, _ = state
+        return (above != kept) & (low < high - 1)
+
+    def narrow(state):
+        low, high, above, below, guesses = state
+        counts = _count_reaching(keys, guesses)
+        enough = counts >= kept
+        low = jnp.max(jnp.where(enough, guesses, low))
+        high = jnp.min(jnp.where(enough, high, guesses))
+        above = jnp.min(jnp.where(enough, counts, above))
+        below = jnp.max(jnp.where(enough, below, counts))
+        return low, high, above, below, next_guesses(low, high, above, below)
+
+    def next_guesses(low, high, above, below):
+        # In the floats, not in the keys: these are logarithmic around 0.
+        wide = jnp.promote_types(dtype, jnp.float32)
+        start = jnp.nan_to_num(value_of(low, dtype).astype(wide))
+        end = jnp.nan_to_num(value_of(high, dtype).astype(wide))
+        inside = (above - below).astype(wide)
+        rank = (above - kept).astype(wide) + jnp.asarray(_OFFSETS, wide) * jnp.sqrt(inside) / 2
+        between = keys_of((start + (end - start) * (rank / inside)).astype(dtype))
+        # An end that was never counted says nothing: leave the other one by growing strides.
+        shifts = jnp.asarray(_SHIFTS, keys.dtype)
+        strides = (high >> shifts) - (low >> shifts)
+        guesses = jnp.append(between, low + strides[0])
+        guesses = jnp.where(low == least, high - strides, guesses)
+        guesses = jnp.where(high == greatest, low + strides, guesses)
+        return jnp.clip(guesses, low + 1, high - 1)
+
+    n = jnp.int32(keys.size)
+    low, above = jnp.where(kept == 0, greatest, least), jnp.where(kept == 0, 0, n)
+    state = (low, greatest, above, jnp.int32(0), guesses)
+    threshold, _, count, _, _ = lax.while_loop(unfinished, narrow, state)
+    value = value_of(threshold, dtype)
+    reach = jnp.maximum(jnp.abs(value - hint[0]), hint[1] / 2)
+    return threshold, count, jnp.stack([value, reach])
+
+
+def _count_reaching(keys, thresholds):
+    # One reduction of five operands: XLA's CPU compiler vectorises it, and reads the keys once.
+    # (Five sums cost five passes, and a single sum is slower than this.)
+    ones = [(keys >= threshold).astype(jnp.int32) for threshold in thresholds]
+    add = lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)]  # noqa: E731
+    return jnp.stack(lax.reduce(ones, [jnp.int32(0)] * len(ones), add, (0,)))
+
+
+def _sampled_hint(keys, kept, dtype):
+    """The k-th largest of every so many keys; its reach is the error that a random sample has."""
+    stride = max(keys.size // _SAMPLE, 1)
+    sample = jnp.sort(keys[:: stride - (stride % 2 == 0)][:_SAMPLE])
+    size = sample.size
+    place = size - kept.astype(jnp.float32) * (size / keys.size)
+    spread = jnp.asarray([-1.0, 0.0, 1.0]) * (size**0.5 / 2)
+    index = jnp.clip(jnp.round(place + spread), 0, size - 1).astype(jnp.int32)
+    left, middle, right = jnp.nan_to_num(value_of(sample[index], dtype))
+    return jnp.stack([middle, jnp.maximum(right - left, jnp.finfo(dtype).tiny) / 2])
