@@ -1,8 +1,8 @@
 """Images to prune on: digits, MNIST, Fashion-MNIST and CIFAR-10, with one fixed split each.
 
 The validation split does not depend on a run's seed: it is the tail of a fixed permutation of the
-official training images, so that every run chooses on the same images and none of them is ever a test
-image. Splits are random, not stratified by class.
+official training images, so that every run chooses on the same images and none of them is ever a
+test image. Splits are random, not stratified by class.
 """
 
 import hashlib
@@ -13,9 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn import datasets as sklearn_datasets
 
-from lth_jax import errors, idx
+from lth_jax import cifar, downloads, errors, idx
 
 CLASSES = 10
 # The legacy generator: NumPy guarantees its stream for ever, which it does not for default_rng.
@@ -32,7 +31,7 @@ class Split(NamedTuple):
 class Dataset(NamedTuple):
     """One data set, split.
 
-    mean, std: [c] float32 per channel, in units of the raw values (0 to 16 for digits, else 0 to 255).
+    mean, std: [c] float32 per channel, in units of the raw values (digits 0 to 16, else 0 to 255).
     sha256: of all raw images and labels before splitting, whatever the files' compression and
         `train_size` were: equal hashes mean equal data.
     """
@@ -60,8 +59,8 @@ class Source(NamedTuple):
     """How one data set is read.
 
     shape: (h, w, c). train, test: images in the official files. validation: how many of the `train`
-    images are held out. mean, std: per channel in raw units. read: (source, folder) -> Raw.
-    remedy: how a user gets the files; ends every error message.
+    images are held out. mean, std: per channel in raw units. read: (source, folder, remedy) -> Raw,
+    where `remedy` says what to do about a bad file.
     """
 
     shape: tuple[int, int, int]
@@ -70,14 +69,14 @@ class Source(NamedTuple):
     validation: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    read: Callable[["Source", pathlib.Path | None], Raw]
-    remedy: str = ""
+    read: Callable[["Source", pathlib.Path, str], Raw]
 
 
-def _read_digits(source: Source, folder: pathlib.Path | None) -> Raw:
+def _read_digits(source: Source, folder: pathlib.Path, remedy: str) -> Raw:
     """The 1,797 8×8 digits within scikit-learn (UCI, 1998), which have no official test split."""
-    del folder
-    digits = sklearn_datasets.load_digits()
+    from sklearn import datasets  # Here, because it takes a second that --help need not wait for.
+
+    digits = datasets.load_digits()
     images = digits.images.astype(np.uint8)[..., None]
     labels = digits.target.astype(np.uint8)
     order = _permutation(len(images))
@@ -85,14 +84,14 @@ def _read_digits(source: Source, folder: pathlib.Path | None) -> Raw:
     return Raw(images[train], labels[train], images[test], labels[test])
 
 
-def _read_idx(source: Source, folder: pathlib.Path | None) -> Raw:
+def _read_idx(source: Source, folder: pathlib.Path, remedy: str) -> Raw:
     def read(stem: str, shape: tuple[int, ...]) -> np.ndarray:
         plain = folder / f"{stem}-ubyte"
         path = plain if plain.exists() else folder / f"{stem}-ubyte.gz"
-        values = idx.read(path, shape, source.remedy)
+        values = idx.read(path, shape, remedy)
         if len(shape) == 1 and values.max() >= CLASSES:
             raise errors.InputError(
-                f"{path}: expected labels from 0 to {CLASSES - 1}, got {values.max()}; {source.remedy}"
+                f"{path}: expected labels from 0 to {CLASSES - 1}, got {values.max()}; {remedy}"
             )
         return values
 
@@ -105,30 +104,32 @@ def _read_idx(source: Source, folder: pathlib.Path | None) -> Raw:
     )
 
 
-_MNIST_FILES = "download {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz from "
+def _read_cifar10(source: Source, folder: pathlib.Path, remedy: str) -> Raw:
+    return Raw(*cifar.read(folder, source.train, source.test, source.shape, remedy))
+
+
+def _of_255(*fractions: float) -> tuple[float, ...]:
+    return tuple(fraction * 255 for fraction in fractions)
+
+
 SOURCES = {
     # mean and std of the 1,197 training images.
     "digits": Source((8, 8, 1), 1497, 300, 300, (4.880,), (6.016,), _read_digits),
-    # mean and std as everywhere, of the 60,000 training images over 255.
+    # The usual values for the next three: of all official training images.
     "mnist": Source(
-        (28, 28, 1),
-        60_000,
-        10_000,
-        6_000,
-        (0.1307 * 255,),
-        (0.3081 * 255,),
-        _read_idx,
-        f"{_MNIST_FILES}https://ossci-datasets.s3.amazonaws.com/mnist and pass --data_dir=FOLDER",
+        (28, 28, 1), 60_000, 10_000, 6_000, _of_255(0.1307), _of_255(0.3081), _read_idx
     ),
     "fashion_mnist": Source(
-        (28, 28, 1),
-        60_000,
+        (28, 28, 1), 60_000, 10_000, 6_000, _of_255(0.2860), _of_255(0.3530), _read_idx
+    ),
+    "cifar10": Source(
+        (32, 32, 3),
+        50_000,
         10_000,
-        6_000,
-        (0.2860 * 255,),
-        (0.3530 * 255,),
-        _read_idx,
-        f"{_MNIST_FILES}https://github.com/zalandoresearch/fashion-mnist and pass --data_dir=FOLDER",
+        5_000,
+        _of_255(0.4914, 0.4822, 0.4465),
+        _of_255(0.2470, 0.2435, 0.2616),
+        _read_cifar10,
     ),
 }
 DATASETS = tuple(SOURCES)
@@ -138,14 +139,20 @@ def load(
     name: str,
     data_dir: str | pathlib.Path | None = None,
     train_size: int | None = None,
+    mirror: str | None = None,
+    offline: bool = False,
 ) -> Dataset:
     """Loads a data set and splits it, the same way for every run.
 
     Args:
         name: One of DATASETS.
-        data_dir: Folder with the official files, or with a subfolder of the data set's name that has
-            them (mnist/, fashion_mnist/, …); not needed for digits.
-        train_size: Keep only the first so many images of the (permuted) training split; None for all.
+        data_dir: Folder with the official files, or with a subfolder of the data set's name that
+            has them (mnist/, fashion_mnist/, cifar10/): checked by magic number, shape and range,
+            not by checksum. None takes the cache folder, downloading what is missing there.
+            digits needs neither.
+        train_size: Keep only the first so many images of the permuted training split; None: all.
+        mirror: HTTPS base URL to download from instead of the data set's own.
+        offline: Never download.
 
     Raises:
         errors.InputError: If a file is missing or is not what its name says, `train_size` does not
@@ -159,8 +166,14 @@ def load(
         raise errors.InputError(
             f"train_size must lie in [1, {available}] for {name}, got {train_size}."
         )
-    folder = None if name == "digits" else _folder(name, data_dir, source.remedy)
-    raw = source.read(source, folder)
+    if name not in downloads.REMOTES:
+        raw = source.read(source, pathlib.Path(), "")
+    elif data_dir is None:
+        folder = downloads.fetch(name, mirror, offline)
+        raw = source.read(source, folder, downloads.remedy(name))
+    else:
+        folder = _folder(name, data_dir, downloads.remedy(name))
+        raw = source.read(source, folder, downloads.remedy(name))
     order = _permutation(source.train)
     kept = order[:available][:train_size]
     held_out = order[available:]
@@ -194,10 +207,8 @@ def _permutation(count: int) -> np.ndarray:
     return np.random.RandomState(_SPLIT_SEED).permutation(count)
 
 
-def _folder(name: str, data_dir: str | pathlib.Path | None, remedy: str) -> pathlib.Path:
+def _folder(name: str, data_dir: str | pathlib.Path, remedy: str) -> pathlib.Path:
     """The folder with the files: the subfolder of the data set's name if there is one."""
-    if data_dir is None:
-        raise errors.InputError(f"{name}: no folder with its files was given; {remedy}")
     root = pathlib.Path(data_dir).expanduser()
     if not root.is_dir():
         raise errors.InputError(f"{root}: expected a folder with the files of {name}; {remedy}")

@@ -1,4 +1,4 @@
-"""Conv-2, Conv-4, Conv-6, Conv-8: small bias-free VGGs (Frankle & Carbin 2019, as in edge-popup)."""
+"""Conv-2 to Conv-8: small bias-free VGGs (Frankle & Carbin 2019), as edge-popup trains them."""
 
 from collections.abc import Callable
 
