@@ -1,8 +1,8 @@
 """Subset sums in 64-bit fixed point: integer arithmetic is exact, so only the quantization errs.
 
-Each problem gets its own power-of-two scale, with the scaled reach within 53 bits. Inputs
-that are multiples of that quantum (float32 candidates nearly always are) are represented exactly; for
-the others `slack` bounds what quantization can do to any comparison, in quanta.
+Each problem gets its own power-of-two scale that puts its reach just below 2^53. Inputs that are
+multiples of that quantum (float32 candidates nearly always are) are represented exactly; for the
+others `slack` bounds what quantization can do to any comparison, in quanta.
 """
 
 from typing import NamedTuple

@@ -1,8 +1,9 @@
 """ε-perturbed subset sum for many targets at once: exact, and no solver licence.
 
 The problem of Xiong, Liao and Kyrillidis (2023), "Strong Lottery Ticket Hypothesis with
-ε-perturbation": the least |Σ_{i in S} (x_i + y_i) − z| over subsets S, |y_i| <= ε. Given S and
-r = z − σ_S the best y is clip(r / |S|, ±ε), so S reaches z within `tolerance` iff |r| <= tolerance + |S|ε.
+ε-perturbation": the least |Σ_{i in S} (x_i + y_i) − z| over subsets S and |y_i| <= ε. Given S and
+r = z − σ_S the best y is clip(r / |S|, ±ε), so S reaches z within a tolerance iff
+|r| <= tolerance + |S|ε.
 """
 
 import enum
@@ -99,6 +100,27 @@ class _Run:
         error = np.maximum(np.abs(rest) - mask.sum(axis=1) * self.eps, 0.0)
         y = certificate.perturbation(rest, mask, self.eps)
         return Subset(mask, y, error, self.status == Status.FOUND, self.status)
+
+
+def reachable(x, z, eps: float, tolerance: float) -> np.ndarray:
+    """Whether each target has a subset within tolerance, exactly; see `solve`, one step and no mask.
+
+    Args:
+        x: [n] or [m, n] candidates.
+        z: [m] targets.
+        eps: Largest |y_i|, >= 0.
+        tolerance: Largest error, >= 0.
+
+    Returns:
+        [m] bool.
+
+    Raises:
+        ValueError: If a shape or a value does not fit.
+    """
+    x, z = checked(x, z, eps, tolerance)
+    run = _Run(x, z, eps, tolerance)
+    p = run.problems(x.shape[1], run.tolerance)
+    return run.settle(p, search.nearest(p))
 
 
 def prefixes(x: np.ndarray, eps: float, tolerance: float) -> list[int]:

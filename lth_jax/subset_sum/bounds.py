@@ -1,0 +1,181 @@
+"""How many candidates an ε-perturbed random subset sum needs: one function per statement.
+
+Candidates are x_i iid U[-1, 1], targets z in W = [-1/2, 1/2], |y_i| <= ε; n of them suffice at η if every
+z in W has an error <= η. Published: Lueker (1998); Xiong, Liao and Kyrillidis (2023, theorem 1).
+`candidates` and the two lower bounds are ours.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+
+def lueker_probability(n: int, spare: int) -> float:
+    """Lueker (1998), in the form that theorem 1 of Xiong et al. (2023) has at ε = 0.
+
+    Args:
+        n: Candidates, C·log(1/η) + spare or more for a constant C that the statement leaves open.
+        spare: K, 0 to n.
+
+    Returns:
+        Lower bound 1 − exp(−(n−K)/72) − exp(−K) on P(every z has error <= 2η); may be negative.
+    """
+    return theorem1_probability(n, spare, 0.0)
+
+
+def theorem1_probability(n: int, spare: int, eps: float, printed: bool = False) -> float:
+    """Theorem 1 of Xiong et al. (2023): 1 − exp(−(n−K)(1+ε)²/(8(3−ε)²)) − exp(−K).
+
+    Args:
+        n: Candidates, O(log(1/η)/(1+ε) + K) or more; the constant is not usable as printed.
+        spare: K, 0 to n.
+        eps: ε, 0 to 1.
+        printed: True for the exponent's 8(3−ε) as printed; its proof gives 8(3−ε)².
+
+    Returns:
+        Lower bound on P(every z in W has an error <= 2η); may be negative.
+
+    Raises:
+        ValueError: If eps lies outside [0, 1] or spare outside [0, n].
+    """
+    if not 0 <= eps <= 1 or not 0 <= spare <= n:
+        raise ValueError(f"expected 0 <= eps <= 1, 0 <= spare <= n, got {eps}, {spare}, {n}.")
+    divisor = 8 * (3 - eps) if printed else 8 * (3 - eps) ** 2
+    return 1 - math.exp(-(n - spare) * (1 + eps) ** 2 / divisor) - math.exp(-spare)
+
+
+def growth_bound(p, eps: float):
+    """E[p_{t+1} | A_t] >= p + (1−p) min(1, p+ε)/2 (the engine of theorem 1's proof; equal at ε = 0).
+
+    It also holds for the capped min(p_{t+1}, 2p+ε).
+    """
+    return p + (1 - p) * np.minimum(1, p + eps) / 2
+
+
+def potential(p, eps: float):
+    """ψ(p) = (lg(p+ε) − ln(1−p))/(1+ε), which rises by at least (p'−p)/((1−p)(p+ε)) (ours)."""
+    return (np.log2(p + eps) - np.log1p(-p)) / (1 + eps)
+
+
+def _divergence(a: float, b: float) -> float:
+    """KL(a ‖ b) of two coins, in nats."""
+    terms = ((a, b), (1 - a, 1 - b))
+    return sum(u * math.log(u / v) for u, v in terms if u > 0)
+
+
+def _growth_steps(rise: float, eps: float, delta: float) -> int:
+    """The least n >= 2·rise/(1+ε) with exp(−n KL(rise/2n ‖ (1+ε)/4)) <= delta."""
+    n = max(1, math.ceil(2 * rise / (1 + eps)))
+    while n * _divergence(rise / (2 * n), (1 + eps) / 4) < -math.log(delta):
+        n += 1
+    return n
+
+
+def _candidates_at(eta: float, eps: float, delta: float) -> float:
+    best = math.inf
+    if eta > 0 and eps <= eta / 2:
+        rise = math.log2(1 / (eta + eps)) + math.log(2 / eta)
+        best = _growth_steps(max(rise, 0.0), eps, delta)
+    if eta + eps > 0 and eps + eta / 2 > 0:
+        rise = math.log2(1 / (eta + eps)) + math.log(1 / (eps + eta / 2))
+        for spare in range(1, 200):
+            lost = (spare + 1) * 2.0**-spare
+            if spare >= best or lost < delta * 1e-6:
+                break
+            if lost <= delta and eps + eta >= 0.5:
+                best = min(best, spare)
+            elif lost < delta:
+                best = min(best, spare + _growth_steps(max(rise, 0.0), eps, delta - lost))
+    return best
+
+
+def candidates(eta: float, eps: float, delta: float) -> float:
+    """Candidates that suffice: every z in W has an error <= η with probability >= 1 − δ (ours).
+
+    With q = (1+ε)/4 and T = lg(1/(η+ε)) + ln(1/(ε+η/2)), n₁ >= 2T/(1+ε) and K candidates fail with
+    probability at most exp(−n₁ KL(T/2n₁ ‖ q)) + (K+1)2^−K. Until all but ε+η/2 of W is covered to
+    η/2, ψ of the covered measure must rise by T; each candidate raises it by a number which, scaled
+    into [0, 2], has mean >= 2q given the past (`growth_bound` over `potential`), and a Chernoff
+    bound gives the first term. Among K fresh candidates are some x₊ >= 0 >= x₋ with x₊ − x₋ <= 1,
+    except with probability (K+1)2^−K; one of them keeps z − x in W and its y absorbs the last ε.
+    For ε <= η/2 all but η/2 of W suffices: K = 0, no second term, T = lg(1/(η+ε)) + ln(2/η).
+    If ε + η >= 1/2, n₁ = 0 will do. A larger ε never hurts, so the least over smaller ε is taken.
+
+    Args:
+        eta: η >= 0, the error; η + ε > 0 is needed.
+        eps: ε >= 0; above 1 it counts as 1.
+        delta: δ in (0, 1).
+
+    Returns:
+        The least n that the theorem gives; inf if η = ε = 0.
+
+    Raises:
+        ValueError: If a value does not fit.
+    """
+    if not (eta >= 0 and eps >= 0 and 0 < delta < 1):
+        raise ValueError(f"expected eta, eps >= 0, 0 < delta < 1, got {eta}, {eps}, {delta}.")
+    if eta >= 0.5:
+        return 0
+    eps = min(eps, 1.0)
+    smaller = {eps, 0.0, min(eps, eta / 2), *(eps * 2.0**-k for k in range(1, 8))}
+    return min(_candidates_at(eta, value, delta) for value in smaller)
+
+
+def lower_by_volume(eta: float, eps: float) -> float:
+    """The least n with Σ_k C(n,k) min(1, 2η+2kε) >= 1: fewer candidates never cover W (ours).
+
+    The intervals that the subsets reach must have at least the measure of W. Holds for any draw.
+
+    Args:
+        eta: η >= 0.
+        eps: ε >= 0.
+
+    Returns:
+        The bound; inf if η = ε = 0.
+    """
+    if eta == eps == 0:
+        return math.inf
+    n = 0
+    while sum(math.comb(n, k) * min(1.0, 2 * eta + 2 * k * eps) for k in range(n + 1)) < 1:
+        n += 1
+    return n
+
+
+def peak_density(k: int) -> float:
+    """The largest density of a sum of k >= 1 iid U[-1, 1]: 1/2, 1/2, 3/8, 1/3, ... (Irwin-Hall)."""
+    total = sum(
+        (-1) ** j * math.comb(k, j) * Fraction(k - 2 * j, 2) ** (k - 1) for j in range((k + 1) // 2)
+    )
+    return float(total / math.factorial(k - 1) / 2)
+
+
+def success_upper_bound(n: int, eta: float, eps: float) -> float:
+    """P(all z), and P of any one z, is at most min(1,2η) + Σ_{k>=1} C(n,k) min(1, 2(η+kε) f_k) (ours).
+
+    A given z is reached by a given subset of size k with probability at most 2(η+kε)f_k, f_k the
+    peak density of its sum; integrate over z in W (for one fixed z != 0, |z| > η, without the
+    empty set's term).
+
+    Args:
+        n: Candidates.
+        eta: η >= 0.
+        eps: ε >= 0.
+
+    Returns:
+        The bound, at most 1.
+    """
+    total = min(1.0, 2 * eta)
+    for k in range(1, n + 1):
+        total += math.comb(n, k) * min(1.0, 2 * (eta + k * eps) * peak_density(k))
+    return min(1.0, total)
+
+
+def lower_by_density(eta: float, eps: float, probability: float) -> float:
+    """The least n whose `success_upper_bound` is at least `probability`; inf if η = ε = 0 (ours)."""
+    if eta == eps == 0:
+        return math.inf
+    n = 0
+    while success_upper_bound(n, eta, eps) < probability:
+        n += 1
+    return n
