@@ -4,6 +4,7 @@
 Ties go to the lower flat index. How the threshold is found is in threshold.py.
 """
 
+import math
 import operator
 from fractions import Fraction
 from typing import Any
@@ -240,14 +241,22 @@ def _mask_and_hint(scores, kept, hint):
     keys = threshold.keys_of(scores).reshape(-1)
     reached, count, hint = threshold.search(keys, kept, scores.dtype, hint)
 
-    def without_ties():
-        return keys >= reached
-
-    def first_of_the_tied():
-        tied = keys == reached
-        place_from_the_end = lax.cumsum(tied.astype(jnp.int32), reverse=True)
-        return (keys > reached) | (tied & (place_from_the_end > count - kept))
-
+    # Of the entries at the threshold, those up to an index: under ties the first that are needed.
     # Under vmap both branches run, and the mask is the same.
-    mask = lax.cond(count == kept, without_ties, first_of_the_tied)
+    last = lax.cond(
+        count == kept,
+        lambda: jnp.int32(keys.size),
+        lambda: _place_of(keys == reached, kept - jnp.sum(keys > reached, dtype=jnp.int32)),
+    )
+    mask = (keys > reached) | ((keys == reached) & (lax.iota(jnp.int32, keys.size) <= last))
     return mask.reshape(scores.shape), hint
+
+
+def _place_of(flags, nth):
+    """Index of the nth (from 1) True; by rows, since a cumulative sum over all is slow on CPU."""
+    width = math.isqrt(flags.size - 1) + 1
+    rows = jnp.pad(flags, (0, -flags.size % width)).reshape(-1, width).astype(jnp.int32)
+    seen = jnp.cumsum(rows.sum(1))
+    row = jnp.sum(seen < nth)
+    before = seen[row] - rows[row].sum()
+    return (row * width + jnp.sum(jnp.cumsum(rows[row]) < nth - before)).astype(jnp.int32)
