@@ -58,15 +58,15 @@ def compare_with_brute_force(rng, n, grid, eps, tolerance, m):
 
 @pytest.mark.parametrize("eps", EPS[1:])
 def test_solver_equals_brute_force_in_error_and_count(eps):
-    """10,000 instances in all: n <= 12, on and off a grid, every tolerance and objective."""
+    """11,520 instances in all, each with three objectives: n <= 12, on and off a grid."""
     rng = np.random.default_rng(int(eps * 1e6))
     done = 0
     for n in (0, 1, 2, 3, 5, 8, 10, 12):
         for grid in (0, 8, 1024):
             for tolerance in TOLERANCES:
-                m = 3 if n == 12 else 7
+                m = 20
                 done += compare_with_brute_force(rng, n, grid, eps, tolerance, m)
-    assert done >= 1_700
+    assert done == 3 * 1_920
 
 
 def highs(x, z, eps, best_within):
@@ -87,14 +87,18 @@ def highs(x, z, eps, best_within):
         np.r_[np.zeros(n), np.full(n, -eps), 0], np.r_[np.ones(n), np.full(n, eps), best_within]
     )
     integrality = np.r_[np.ones(n), np.zeros(n + 1)]
-    result = scipy.optimize.milp(
-        cost,
-        constraints=constraints,
-        bounds=bounds,
-        integrality=integrality,
-        options={"mip_rel_gap": 0},
-    )
-    if result.x is None:
+    for presolve in (True, False):  # With presolve it sometimes ends in a "Solve error".
+        result = scipy.optimize.milp(
+            cost,
+            constraints=constraints,
+            bounds=bounds,
+            integrality=integrality,
+            options={"mip_rel_gap": 0, "presolve": presolve},
+        )
+        if result.status in (0, 2):
+            break
+    assert result.status in (0, 2), result.message
+    if result.status == 2:
         return None
     chosen = np.round(result.x[:n]).astype(bool)  # Its own δ are rounded and its error recomputed.
     return float(certificate.exact_error(x, z, eps, chosen))
