@@ -1,5 +1,6 @@
 """Many lanes: walks the plan block by block, in slices, and tells the caller what happens."""
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lth_jax import ball, data, lanes, methods, plan, rows, scoring, selection, training
+from lth_jax import (
+    ball,
+    data,
+    lanes,
+    methods,
+    plan,
+    resume,
+    rows,
+    scoring,
+    selection,
+    snapshots,
+    training,
+)
+from lth_jax.pruners import base as pruners
 
 PyTree = Any
 _FIRST_SLICE = 20  # steps
@@ -31,14 +45,6 @@ class Finished(NamedTuple):
     center: PyTree
     weights: PyTree
     mask: PyTree
-
-
-class Held(NamedTuple):
-    """A finished block, while its followers need it."""
-
-    weights: PyTree  # [lanes, ...], on the devices
-    scores: PyTree
-    history: list[rows.History]  # by node
 
 
 class Grid:
@@ -99,13 +105,18 @@ class Grid:
         return min(most, -(-count // devices) * devices)
 
     def run(
-        self, wanted: Sequence[plan.Lane], done: set[plan.Lane] = frozenset()
+        self,
+        wanted: Sequence[plan.Lane],
+        done: set[plan.Lane] = frozenset(),
+        saved: Sequence[snapshots.Snapshot] = (),
     ) -> Iterator[Progress | Finished]:
         """Runs every lane that is not done.
 
         Args:
             wanted: The whole grid, in plan order.
             done: Lanes to leave out.
+            saved: Snapshots of earlier runs of the same problem, the best first; a block whose
+                lanes are all in one of them goes on from there.
 
         Yields:
             Progress after every slice, Finished for every lane, in an order that does not depend
@@ -116,8 +127,18 @@ class Grid:
         first = list(plan.blocks(wanted, set(done), self._size, scaled))
         self._seconds, self._taken = 0.0, 0
         self._all = plan.lane_steps(first, self._steps)
+        self._saved = list(saved)
+        self._held, self._running = [], None
         for block in first:
-            yield from self._run_block(block, None)
+            yield from self._run_block(block)
+
+    def snapshot(self) -> snapshots.Snapshot | None:
+        """What `run` would need to go on from here; call it between two of its events.
+
+        Returns:
+            Arrays on the host, or None if no block is in the middle of its steps.
+        """
+        return resume.snapshot(self.programs, self._size, self._held, self._running)
 
     def _task(self, block: plan.Block) -> training.Task:
         scope = self.problem.pruner.scope
@@ -138,23 +159,59 @@ class Grid:
         task = self.programs.stack(values, one(block.nodes[0], False), self._size)
         return task._replace(key=jax.vmap(jax.random.key)(task.key))
 
-    def _run_block(self, block: plan.Block, parent: Held | None):
-        kind = block.nodes[0].kind
-        total = self._steps[block.nodes[0].stages[-1]]
-        places = self.programs.places(len(block.nodes), self._size)
-        seconds_before = self._seconds
-        task = self._task(block)
+    def _run_block(self, block: plan.Block):
+        held = None
+        if self._saved and not any(block.lanes):  # With a row to write it has to be run again.
+            shapes = jax.eval_shape(self.programs.initial, self._task(block), ())
+            radii = jax.eval_shape(self._radii, shapes)
+            held = resume.held(self.programs, self._size, self._saved, block, shapes, radii)
+            if held is not None:
+                self._all -= sum(block.needed) * self._steps[block.nodes[0].stages[-1]]
+        if held is None:
+            held = yield from self._run_stage(block)
+        self._held.append(held)
+        for follower in block.followers:
+            yield from self._run_block(follower)
+        self._held.pop()
+
+    def _radii(self, initial: training.Initial) -> PyTree:
+        """The radii of all lanes, for their shapes."""
+        recipe = self.problem.recipe
+
+        def one(weights, scores):
+            center = pruners.choose(weights, scores)
+            return ball.radii(center, np.float32(1), recipe.unit, recipe.norm)
+
+        return jax.vmap(one)(initial.weights, initial.scores)
+
+    def _begin(self, block: plan.Block, kind: str, task: training.Task) -> training.State:
+        """The block at its first step."""
         origin = self.programs.initial(task, ())
         begin = (origin.weights, origin.scores)
-        if parent is not None:
+        if self._held:
+            parent = self._held[-1]
+            places = self.programs.places(len(block.nodes), self._size)
             above = self.programs.places(len(parent.history), self._size)
             places_above = np.zeros(self._size, np.int32)
             places_above[places] = above[list(block.parents)]
             begin = self.programs.gather((parent.weights, parent.scores), places_above)
-        state = self.programs.start(kind)((task, begin, origin), ())
-        del origin, begin
+        return self.programs.start(kind)((task, begin, origin), ())
+
+    def _run_stage(self, block: plan.Block):
+        kind = block.nodes[0].kind
+        total = self._steps[block.nodes[0].stages[-1]]
+        places = self.programs.places(len(block.nodes), self._size)
+        task = self._task(block)
+        begin = functools.partial(self._begin, block, kind, task)
+        if self._saved:
+            shapes = jax.eval_shape(begin)
+            self._running = resume.running(self.programs, self._size, self._saved, block, shapes)
+        if self._running is None:
+            self._running = resume.Running(block, 0, begin(), 0.0)
         if total:
-            state = yield from self._advance(kind, state, task, total, sum(block.needed))
+            yield from self._advance(kind, task, total, sum(block.needed))
+        state, seconds = self._running.state, self._running.seconds / sum(block.needed)
+        self._running = None
         keep = ("center", "radii", "curve", "diverged")
         read = training.State(*(getattr(state, f) if f in keep else () for f in state._fields))
         outcome = ()
@@ -162,9 +219,9 @@ class Grid:
             final = (state.weights, state.scores, state.model_state)
             outcome = self.programs.finish((final, task), (self._data, self._test))
         read, outcome = jax.device_get((read, outcome))
-        seconds = (self._seconds - seconds_before) / sum(block.needed)
-        held = Held(state.weights, state.scores, [])
+        held = resume.Held(block, state.weights, state.scores, [])
         del state
+        parent = self._held[-1] if self._held else None
         for index, place in enumerate(places):
             own, ours = jax.tree.map(lambda leaf, at=place: leaf[at], (read, outcome))
             before = parent.history[block.parents[index]] if parent else rows.History()
@@ -176,13 +233,16 @@ class Grid:
                 row = rows.row(lane, history, ours, own.center, self.dataset, norm)
                 row["strategy"] = self.programs.strategy
                 yield Finished(lane, row, own.center, ours.weights, ours.mask)
-        for follower in block.followers:
-            yield from self._run_block(follower, held)
+        return held
 
-    def _advance(self, kind, state, task, total, active):
+    def _advance(self, kind, task, total, active):
+        """Takes the steps of the running block, slice by slice."""
         advance = self.programs.advance(kind)
-        step = 0
-        while step < total:
+        self._all -= active * self._running.step
+        while self._running.step < total:
+            block, step, state, spent = self._running
+            # Its arrays are given away: if the slice fails there is nothing to snapshot.
+            self._running = None
             # The first slice has no steps: it compiles. The second is short: it tells the speed.
             until = min(total, step + self._slice.get(kind, 0))
             begun = time.perf_counter()
@@ -191,11 +251,12 @@ class Grid:
             jax.block_until_ready(state.diverged)
             seconds = time.perf_counter() - begun
             if kind in self._slice:
+                spent += seconds
                 self._seconds += seconds
                 self._slice[kind] = max(1, int(self.slice_seconds * (until - step) / seconds))
             else:
                 self._slice[kind] = _FIRST_SLICE
             self._taken += active * (until - step)
+            self._running = resume.Running(block, until, state, spent)
+            del state
             yield Progress(kind, self._taken, self._all, self._seconds)
-            step = until
-        return state

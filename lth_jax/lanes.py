@@ -44,9 +44,11 @@ class Programs:
         """Looks at the devices; compiles nothing yet."""
         self.problem = problem
         self.strategy = strategy_for(strategy)
-        devices = jax.devices()
+        # Of this process: lanes need nothing of each other, so processes share no mesh.
+        devices = jax.local_devices()
         self.devices = len(devices)
-        mesh = jax.make_mesh((self.devices,), ("lanes",), axis_types=(AxisType.Auto,))
+        auto = (AxisType.Auto,)
+        mesh = jax.make_mesh((self.devices,), ("lanes",), axis_types=auto, devices=devices)
         self.mesh = mesh
         self._kinds: dict[tuple[str, str], Callable] = {}
 
@@ -116,6 +118,10 @@ class Programs:
         """Puts a copy of arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, P()))
 
+    def over_lanes(self, tree: PyTree) -> PyTree:
+        """Deals the rows of [lanes, ...] arrays out to the devices."""
+        return jax.device_put(tree, NamedSharding(self.mesh, P("lanes")))
+
     def places(self, count: int, size: int) -> np.ndarray:
         """Where `count` nodes sit in a block of `size` lanes: dealt out to the devices in turn.
 
@@ -142,7 +148,7 @@ class Programs:
         for place, value in zip(self.places(len(values), size), values, strict=True):
             slots[place] = value
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
-        return jax.device_put(stacked, NamedSharding(self.mesh, P("lanes")))
+        return self.over_lanes(stacked)
 
 
 def _swap(function):
