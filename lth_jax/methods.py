@@ -6,7 +6,9 @@ Sources: the paper's algorithm 1 and its tables 1 to 3 (arXiv 2210.16589); `join
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import optax
 
 from lth_jax import ball
 
@@ -100,3 +102,37 @@ SCHEDULES = {
     "step": lambda progress: jnp.where(progress < 0.5, 1.0, 0.1),  # the paper's stage 1
     "constant": lambda progress: jnp.ones_like(progress),
 }
+
+
+def optimizers(
+    recipe: Recipe, kind: str, eps: jax.Array, total: jax.Array, steps_per_epoch: int
+) -> dict[str, optax.GradientTransformation]:
+    """The optimizers of a stage, by what it moves: SGD, and for weights the ball after it.
+
+    Weight decay is torch's: added to the gradient, toward 0, before momentum and projection.
+
+    Args:
+        recipe: Rates, schedules and the ball's norm and unit.
+        kind: One of MOVES.
+        eps: [] radius, may be traced.
+        total: [] steps of the whole stage, may be traced.
+        steps_per_epoch: For `project_per="epoch"`.
+
+    Returns:
+        Transformations for "weights" and "scores", as far as the kind moves them.
+    """
+
+    def sgd(lr, decay, schedule):
+        def rate(step):
+            return lr * SCHEDULES[schedule](step / jnp.maximum(total, 1))
+
+        decays = [optax.add_decayed_weights(decay)] if decay else []
+        return [*decays, optax.sgd(rate, recipe.momentum or None)]
+
+    # Traced, so that the state counts steps also where an epoch is a single one.
+    every = jnp.maximum(steps_per_epoch, 1) if recipe.project_per == "epoch" else 1
+    fence = ball.keep_in_ball(eps, recipe.norm, recipe.unit, every=every)
+    perturb = sgd(recipe.perturb_lr, recipe.perturb_decay, recipe.perturb_schedule)
+    prune = sgd(recipe.prune_lr, recipe.prune_decay, recipe.prune_schedule)
+    both = {"weights": optax.chain(*perturb, fence), "scores": optax.chain(*prune)}
+    return {name: both[name] for name in MOVES[kind]}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lth_jax import augment, ball, data, methods, scoring
+from lth_jax import augment, ball, methods, scoring
 from lth_jax.models import base as models
 from lth_jax.pruners import base as pruners
 
@@ -92,24 +92,6 @@ def initial(problem: Problem, key: jax.Array, scale: jax.Array | float = 1.0) ->
     return Initial(weights, scores, model_state)
 
 
-def _optimizers(problem: Problem, kind: str, eps, total, steps_per_epoch: int) -> dict:
-    recipe = problem.recipe
-
-    def sgd(lr, decay, schedule):
-        def rate(step):
-            return lr * methods.SCHEDULES[schedule](step / jnp.maximum(total, 1))
-
-        decays = [optax.add_decayed_weights(decay)] if decay else []
-        return [*decays, optax.sgd(rate, recipe.momentum or None)]
-
-    every = steps_per_epoch if recipe.project_per == "epoch" else 1
-    fence = ball.keep_in_ball(eps, recipe.norm, recipe.unit, every=every)
-    perturb = sgd(recipe.perturb_lr, recipe.perturb_decay, recipe.perturb_schedule)
-    prune = sgd(recipe.prune_lr, recipe.prune_decay, recipe.prune_schedule)
-    both = {"weights": optax.chain(*perturb, fence), "scores": optax.chain(*prune)}
-    return {name: both[name] for name in methods.MOVES[kind]}
-
-
 def start(problem: Problem, kind: str, task: Task, begin: tuple, origin: Initial) -> State:
     """Begins a stage with a fresh optimizer and fresh running statistics.
 
@@ -132,7 +114,7 @@ def start(problem: Problem, kind: str, task: Task, begin: tuple, origin: Initial
         weights = pruners.merge(weights, ball.random_in_ball(key, center, task.eps, **where))
     # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
     moving = {"weights": center, "scores": scores}
-    optimizers = _optimizers(problem, kind, task.eps, 1, 2)
+    optimizers = methods.optimizers(recipe, kind, task.eps, 1, 1)
     radii, pruner_state = (), ()
     if kind in methods.IN_BALL:
         radii = ball.radii(center, task.eps, recipe.unit, recipe.norm)
@@ -186,7 +168,7 @@ def advance(
     """
     recipe, pruner = problem.recipe, problem.pruner
     steps_per_epoch = len(data_.labels) // recipe.batch_size
-    optimizers = _optimizers(problem, kind, task.eps, total, steps_per_epoch)
+    optimizers = methods.optimizers(recipe, kind, task.eps, total, steps_per_epoch)
     run_key = _key(task.key, "prune" if "scores" in optimizers else "perturb")
     read = (data_.validation, data_.mean, data_.std)
 

@@ -1,8 +1,6 @@
 """Two CPU devices and JAX's strict switches for every test."""
 
-import matplotlib
-
-matplotlib.use("Agg")
+import tempfile
 
 import chex
 import jax
@@ -11,6 +9,11 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+# Nearly all of a test's time is compiling: what two tests both need is compiled once a session.
+_cache = tempfile.TemporaryDirectory(prefix="lth_jax_compiled_")
+jax.config.update("jax_compilation_cache_dir", _cache.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @pytest.fixture(autouse=True)

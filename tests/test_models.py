@@ -1,0 +1,104 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lth_jax import models
+from lth_jax.models import base, mlp
+
+EXAMPLE = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
+
+
+def count(model):
+    weights, _ = jax.eval_shape(model.init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(weights))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("lenet", (28, 28, 1), 784 * 300 + 300 * 100 + 100 * 10),
+        ("lenet", (28, 28, 1), 266_200),
+        ("redundant", (28, 28, 1), 4_496_420),
+        ("conv2", (32, 32, 3), 4_300_992),
+        ("conv4", (32, 32, 3), 2_425_024),
+        ("conv6", (32, 32, 3), 2_261_184),
+        ("conv8", (32, 32, 3), 5_275_840),
+    ],
+)
+def test_parameter_counts(name, shape, expected):
+    assert count(models.build(name, shape, 10)) == expected
+
+
+def test_the_mlp_is_its_matrices():
+    model = models.build("lenet", (28, 28, 1), 10)
+    weights, state = model.init(jax.random.key(0))
+    x = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
+    logits, after = model.apply(weights, state, x, train=True)
+    hidden = x.reshape(3, -1).astype(np.float64)
+    for layer in range(2):
+        hidden = np.maximum(hidden @ np.float64(weights[f"Dense_{layer}"]["kernel"]), 0)
+    expected = hidden @ np.float64(weights["Dense_2"]["kernel"])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)  # float32 sums of 784 terms
+    assert state == after == {}
+
+
+def test_a_redundant_block_can_be_an_identity_of_either_sign():
+    # With weight1 = +1 and -1 rows, relu(x) - relu(-x) = x: what the construction rests on.
+    block = mlp.RedundantBlock(width=3, copies=2, kernel_init=models.initializers.uniform)
+    weight1 = np.stack([np.ones(3), -np.ones(3)])
+    weight2 = np.concatenate([np.eye(3), -np.eye(3)])
+    x = np.array([[1.0, -2.0, 3.0], [-0.5, 0.0, 4.0]])
+    out = block.apply({"params": {"weight1": weight1, "weight2": weight2}}, x)
+    np.testing.assert_array_equal(out, x)
+
+
+@pytest.mark.parametrize("name", list(models.INITIALIZERS))
+def test_initializers_have_their_moments(name):
+    draw = np.asarray(models.INITIALIZERS[name](jax.random.key(0), (400, 300)))
+    variance = 1 / 12 if name == "uniform" else 2 / 400
+    assert draw.mean() == pytest.approx(0, abs=5 * np.sqrt(variance / draw.size))
+    assert draw.var() == pytest.approx(variance, rel=0.02)
+    if name == "signed_constant":
+        assert len(np.unique(np.abs(draw))) == 1
+    if name == "uniform":
+        assert np.abs(draw).max() <= 0.5
+    if name == "kaiming_normal":  # torch's is not truncated: flax's he_normal ends at 2.3 sigma
+        assert np.abs(draw).max() > 4 * np.sqrt(variance)
+
+
+def test_running_statistics_are_state_and_only_training_changes_them():
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.Dense(4)(x.reshape(len(x), -1))
+            return nn.BatchNorm(use_running_average=not train)(x)
+
+    model = base.from_flax(Normed(), EXAMPLE)
+    weights, state = model.init(jax.random.key(0))
+    assert set(weights) == {"Dense_0", "BatchNorm_0"} and set(state) == {"batch_stats"}
+    x = jnp.ones((2, 28, 28, 1))
+    _, same = model.apply(weights, state, x, train=False)
+    _, other = model.apply(weights, state, x, train=True)
+    mean = lambda s: s["batch_stats"]["BatchNorm_0"]["mean"]  # noqa: E731
+    np.testing.assert_array_equal(mean(same), mean(state))
+    assert np.abs(mean(other) - mean(state)).max() > 0
+
+
+def test_bad_names_are_refused():
+    with pytest.raises(ValueError, match="model"):
+        models.build("lenet5", (28, 28, 1), 10)
+    with pytest.raises(ValueError, match="init"):
+        models.build("lenet", (28, 28, 1), 10, "he")
+    with pytest.raises(ValueError, match="width"):
+        models.build("lenet", (28, 28, 1), 10, width=0)
+
+
+def test_the_papers_scores_start_where_the_paper_says():
+    model = models.build("redundant", (28, 28, 1), 10)
+    weights, _ = jax.eval_shape(model.init, jax.random.key(0))
+    bound = models.SCORE_BOUNDS["redundant"]
+    found = [bound(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights)]
+    expected = [np.sqrt(2), np.sqrt(2 / 784)] + 3 * [np.sqrt(2), np.sqrt(2 / 500)]
+    np.testing.assert_allclose(found, expected)

@@ -1,0 +1,57 @@
+"""A problem small enough for tests: 128 digits, 16 hidden units, 1 + 2 epochs of 4 steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lth_jax import data, methods, plan, pruners, training
+from lth_jax.models import base, mlp
+
+RECIPE = methods.Recipe(
+    perturb_epochs=1, prune_epochs=2, batch_size=32, perturb_lr=0.05, prune_lr=0.5
+)
+EPS, SPARSITY = (0.0, 0.01, 0.03), (0.5, 0.75)
+
+
+def dataset(train_size=128):
+    return data.load("digits", train_size=train_size)
+
+
+def noisy_edge_popup(scope="tensor"):
+    """Edge-popup whose scores take a random step of their own: resuming it needs the right keys."""
+    base = pruners.edge_popup(scope)
+
+    def after_step(key, step, weights, scores, kept, state):
+        leaves, treedef = jax.tree.flatten(scores)
+        keys = jax.random.split(key, len(leaves) + 1)
+        pairs = zip(leaves, keys[1:], strict=True)
+        shaken = [s + 0.01 * jax.random.normal(k, s.shape) for s, k in pairs]
+        scores = treedef.unflatten(shaken)
+        return base.after_step(keys[0], step, weights, scores, kept, state)
+
+    return base._replace(after_step=after_step)
+
+
+SIZES = (64 * 16, 16 * 10)
+
+
+def problem(recipe=RECIPE, pruner=None):
+    image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    model = base.from_flax(mlp.MLP((16, 10)), image)
+    return training.Problem(model, pruner or pruners.edge_popup(), recipe)
+
+
+def all_lanes(seeds=(0, 1, 2)):
+    return plan.lanes(list(methods.METHODS), EPS, SPARSITY, seeds)
+
+
+def assert_same_bits(ours, theirs):
+    """Trees of equal structure, shapes and bits."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def largest_difference(ours, theirs):
+    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), ours, theirs)
+    return max(float(d) for d in jax.tree.leaves(differences))
