@@ -4,6 +4,8 @@ HTTPS only, redirects included. A file takes its trusted name only after its che
 checked again whenever it is used; one attempt per file, with short timeouts.
 """
 
+import contextlib
+import logging
 import os
 import pathlib
 import urllib.parse
@@ -140,16 +142,23 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
     def check_redirect(response, **_):
         if response.is_redirect:
             target = urllib.parse.urljoin(response.url, response.headers["location"])
-            _require_https(target, allow_http_loopback)
+            try:
+                _require_https(target, allow_http_loopback)
+            except _Refused:
+                response.close()
+                raise
 
-    with rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        console=rich_console.Console(stderr=True),
-        transient=True,
-    ) as bar:
+    with (
+        _quiet_pooch(),
+        rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.DownloadColumn(),
+            rich_progress.TransferSpeedColumn(),
+            console=rich_console.Console(stderr=True),
+            transient=True,
+        ) as bar,
+    ):
         downloader = pooch.HTTPDownloader(
             progressbar=_Bar(bar, path.name),
             chunk_size=_PIECE,
@@ -164,6 +173,18 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
             if isinstance(error, requests.exceptions.RequestException):
                 raise
             raise _Refused(f"{url}: wrong checksum, expected {known_hash}") from None
+
+
+@contextlib.contextmanager
+def _quiet_pooch():
+    """Without pooch's own lines: progress is shown by the bar, faults by the one error line."""
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _require_https(url: str, allow_http_loopback: bool) -> None:
