@@ -11,7 +11,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -108,12 +108,15 @@ def help_text(doc: str, configs: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
-def read_flags(argv: Sequence[str], configs: Sequence[Any]) -> list[Any]:
+def read_flags(
+    argv: Sequence[str], configs: Sequence[Any], presets: Mapping[str, Mapping[str, Any]]
+) -> list[Any]:
     """Returns the configs with what the command line says replaced.
 
     Args:
         argv: The arguments, without the program's name.
         configs: Frozen dataclass instances holding the defaults.
+        presets: Sets of other defaults for the first config, chosen by its field `preset`.
 
     Raises:
         InputError: If a flag is unknown or its value does not fit or is refused by its config.
@@ -140,6 +143,13 @@ def read_flags(argv: Sequence[str], configs: Sequence[Any]) -> list[Any]:
             typed[name] = value if kind is bool else parse(kind, value)
         except ValueError as error:
             raise errors.InputError(f"--{name}={value}: {error}.") from None
+    if typed.get("preset"):
+        if typed["preset"] not in presets:
+            known_presets = ", ".join(presets) or "none here"
+            raise errors.InputError(
+                f"--preset must be one of {known_presets}, got {typed['preset']!r}."
+            )
+        typed = {**presets[typed["preset"]], **typed}
     results = []
     for config in configs:
         own = {f.name: typed[f.name] for f in dataclasses.fields(config) if f.name in typed}
@@ -160,6 +170,7 @@ def main(
         config: A frozen dataclass instance holding the defaults.
         doc: The study's docstring, shown by --help.
         argv: Arguments without the program's name; None takes the process's.
+        presets: Sets of other defaults, by the name that --preset takes.
 
     Returns:
         The exit status: 0, 2 for bad input, or the status of a SystemExit that `run` raised.
@@ -169,7 +180,7 @@ def main(
         print(help_text(doc, [config, Machine()]))
         return 0
     try:
-        config, machine = read_flags(argv, [config, Machine()])
+        config, machine = read_flags(argv, [config, Machine()], presets)
         start_backend(machine)
         run(config)
     except errors.InputError as error:

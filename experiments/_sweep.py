@@ -39,6 +39,8 @@ class Config:
     preset: str = setting("", "A named set of defaults; see the text above.")
     dataset: str = setting("digits", f"One of {', '.join(data.DATASETS)}.")
     data_dir: str | None = setting(None, "Folder with the data set's files.")
+    mirror: str | None = setting(None, "HTTPS address to download the data set from instead.")
+    offline: bool = setting(False, "Never download anything.")
     train_size: int = setting(0, "Train on the first so many images; 0 takes them all.")
     model: str = setting("lenet", f"One of {', '.join(models.MODELS)}.")
     width: float = setting(1.0, "Factor of the model's hidden units or channels.")
@@ -120,7 +122,16 @@ class Config:
 # These do not change a lane's numbers: the axes of the grid, places and pace.
 _WIDTH = 150  # columns where no terminal says how many there are
 _AXES = ("method", "eps", "sparsity", "seeds", "seed")
-_PLACES = ("preset", "data_dir", "out", "keep_tickets", "max_lanes", "progress")
+_PLACES = (
+    "preset",
+    "data_dir",
+    "mirror",
+    "offline",
+    "out",
+    "keep_tickets",
+    "max_lanes",
+    "progress",
+)
 
 
 def _problem(config: Config, dataset: data.Dataset) -> training.Problem:
@@ -149,7 +160,13 @@ def run(config: Config, study: str, console: rich.console.Console | None = None)
     console = console or rich.console.Console()
     if not console.is_terminal:
         console = rich.console.Console(file=console.file, width=_WIDTH)
-    dataset = data.load(config.dataset, config.data_dir, config.train_size or None)
+    dataset = data.load(
+        config.dataset,
+        config.data_dir,
+        config.train_size or None,
+        mirror=config.mirror,
+        offline=config.offline,
+    )
     try:
         runner = grid.Grid(_problem(config, dataset), dataset, config.strategy, config.max_lanes)
     except ValueError as error:
