@@ -161,7 +161,11 @@ def read_flags(
 
 
 def main(
-    run: Callable[[Any], Any], config: Any, doc: str, argv: Sequence[str] | None = None
+    run: Callable[[Any], Any],
+    config: Any,
+    doc: str,
+    argv: Sequence[str] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
 ) -> int:
     """Reads the flags, starts the backend and runs the study.
 

@@ -104,7 +104,7 @@ class Config:
         for name in ("seeds", "max_lanes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
-        if not (0 <= self.seed and self.seed + self.seeds <= 2**32):
+        if self.seed < 0 or self.seed + self.seeds > 2**32:
             raise ValueError(f"--seed must lie in [0, 2^32 - seeds], got {self.seed}.")
         if self.train_size < 0:
             raise ValueError(f"--train_size must be at least 0, got {self.train_size}.")
