@@ -246,17 +246,20 @@ def _mask_and_hint(scores, kept, hint):
     last = lax.cond(
         count == kept,
         lambda: jnp.int32(keys.size),
-        lambda: _place_of(keys == reached, kept - jnp.sum(keys > reached, dtype=jnp.int32)),
+        lambda: _last_of_the_tied(keys, reached, kept),
     )
     mask = (keys > reached) | ((keys == reached) & (lax.iota(jnp.int32, keys.size) <= last))
     return mask.reshape(scores.shape), hint
 
 
-def _place_of(flags, nth):
-    """Index of the nth (from 1) True; by rows, since a cumulative sum over all is slow on CPU."""
-    width = math.isqrt(flags.size - 1) + 1
-    rows = jnp.pad(flags, (0, -flags.size % width)).reshape(-1, width).astype(jnp.int32)
-    seen = jnp.cumsum(rows.sum(1))
-    row = jnp.sum(seen < nth)
-    before = seen[row] - rows[row].sum()
-    return (row * width + jnp.sum(jnp.cumsum(rows[row]) < nth - before)).astype(jnp.int32)
+def _last_of_the_tied(keys, tied, kept):
+    """Index up to which keys equal to `tied` fill up the `kept`; by rows: a long cumsum is slow."""
+    width = math.isqrt(keys.size - 1) + 1
+    fill = jnp.iinfo(keys.dtype).min
+    rows = jnp.pad(keys, (0, -keys.size % width), constant_values=fill).reshape(-1, width)
+    reaching, above = threshold.count_reaching(rows, [tied, tied + 1])
+    needed = kept - above.sum()
+    seen = jnp.cumsum(reaching - above)
+    row = jnp.sum(seen < needed)
+    needed -= seen[row] - (reaching - above)[row]
+    return (row * width + jnp.sum(jnp.cumsum(rows[row] == tied) < needed)).astype(jnp.int32)

@@ -44,10 +44,10 @@ def keys_of(x: jax.Array) -> jax.Array:
     """
     dtype = key_dtype(x.dtype)
     low = jnp.asarray(jnp.iinfo(dtype).min, dtype)
-    infinity = lax.bitcast_convert_type(jnp.asarray(jnp.inf, x.dtype), dtype)
+    infinity, nan = lax.bitcast_convert_type(jnp.asarray([jnp.inf, jnp.nan], x.dtype), dtype)
     bits = lax.bitcast_convert_type(lax.stop_gradient(x), dtype)
     key = jnp.where(bits < 0, low - bits, bits)
-    return jnp.where((bits & ~low) > infinity, infinity + 1, key)
+    return jnp.where((bits & ~low) > infinity, nan, key)
 
 
 def value_of(key: jax.Array, dtype: Any) -> jax.Array:
@@ -90,7 +90,7 @@ def search(
 
     def narrow(state):
         low, high, above, below, guesses = state
-        counts = _count_reaching(keys, guesses)
+        counts = count_reaching(keys, guesses)
         enough = counts >= kept
         low = jnp.max(jnp.where(enough, guesses, low))
         high = jnp.min(jnp.where(enough, high, guesses))
@@ -123,12 +123,21 @@ def search(
     return threshold, count, jnp.stack([value, reach])
 
 
-def _count_reaching(keys, thresholds):
-    # One reduction of five operands: XLA's CPU compiler vectorises it, and reads the keys once.
-    # (Five sums cost five passes, and a single sum is slower than this.)
+def count_reaching(keys: jax.Array, thresholds: Any) -> jax.Array:
+    """For each of several thresholds, how many keys reach it.
+
+    Args:
+        keys: [..., n] integers.
+        thresholds: m >= 2 keys.
+
+    Returns:
+        [m, ...] int32.
+    """
+    # One reduction of m operands: XLA's CPU compiler vectorises it, and reads the keys once.
+    # (It turns sums into trees of windows, which are slower one by one, and need m passes.)
     ones = [(keys >= threshold).astype(jnp.int32) for threshold in thresholds]
     add = lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)]  # noqa: E731
-    return jnp.stack(lax.reduce(ones, [jnp.int32(0)] * len(ones), add, (0,)))
+    return jnp.stack(lax.reduce(ones, [jnp.int32(0)] * len(ones), add, (keys.ndim - 1,)))
 
 
 def _sampled_hint(keys, kept, dtype):
