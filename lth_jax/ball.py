@@ -67,7 +67,7 @@ def keep_in_ball(
 
     def update(updates, state, params=None):
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("keep_in_ball needs params: call update(updates, state, params).")
         targets = jax.tree.map(_add, params, updates)
         lows, highs = _box(state.center, targets, state.radii, norm)
         steps = jax.tree.map(_step_inside, updates, params, targets, lows, highs)
@@ -145,16 +145,15 @@ def random_in_ball(
     else:
         normals = jax.tree.map(lambda c, k: jax.random.normal(k, c.shape, c.dtype), center, keys)
         lengths = _norms(normals, norm)
-        sizes = jax.tree.map(lambda c: c.size, center)
+        # The volume grows as radius^n, so the n-th root of a uniform number is the length.
+        sizes = [leaf.size for leaf in leaves]
+        uniforms = jax.random.uniform(key_length, (len(leaves),))
         if norm == "l2_global":
-            total = sum(leaf.size for leaf in leaves)
-            sizes = jax.tree.map(lambda c: total, center)
-            keys_length = jax.tree.map(lambda c: key_length, center)
-        else:
-            keys_length = treedef.unflatten(list(jax.random.split(key_length, len(leaves))))
+            sizes, uniforms = [sum(sizes)] * len(leaves), [uniforms[0]] * len(leaves)
+        parts = treedef.unflatten([u ** (1 / n) for u, n in zip(uniforms, sizes, strict=True)])
         shifts = jax.tree.map(
-            lambda z, r, s, n, k: z * (r / s * jax.random.uniform(k) ** (1 / n)).astype(z.dtype),
-            *(normals, bounds, lengths, sizes, keys_length),
+            lambda z, r, s, part: z * (r / s * part).astype(z.dtype),
+            *(normals, bounds, lengths, parts),
         )
     moved = jax.tree.map(jnp.add, center, shifts)
     lows, highs = _box(center, moved, bounds, norm)
@@ -250,6 +249,7 @@ def _add(param, update):
 
 def _step_inside(update, param, target, low, high):
     """The update if it ends in [low, high], else the step to the nearest point in there."""
+    param = lax.optimization_barrier(param)  # see _ends
     step = jnp.clip(target, low, high) - param
     # param + step rounds once more and may end one unit outside: shorten the step by one.
     landed = param + step
@@ -279,6 +279,8 @@ def _entry_bounds(target, center, radius, length):
 
 def _ends(center, radius):
     """w_0 - r and w_0 + r, rounded toward w_0: TwoSum (Knuth 1969) tells which way they went."""
+    # XLA rewrites (r + c) - c to r where c is a constant of the program: hide that it is one.
+    center, radius = lax.optimization_barrier((center, radius))
     return -_upper_end(-center, radius), _upper_end(center, radius)
 
 
