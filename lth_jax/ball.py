@@ -12,10 +12,12 @@ import numpy as np
 import optax
 from jax import lax
 
+from lth_jax import rounding
+
+round_toward_zero = rounding.round_toward_zero
+
 _NORMS = ("linf", "l2", "l2_global")
 _UNITS = ("absolute", "std")
-# Relative error of the float32 norm in _norm, with room: l2 balls are this much smaller.
-_SLACK = 2.0**-14
 
 
 class BallState(NamedTuple):
@@ -180,36 +182,16 @@ def radii(center: Any, eps: Any, unit: str = "absolute", norm: str = "linf") -> 
         return jax.tree.map(lambda c: jnp.asarray(round_toward_zero(eps, c.dtype)), center)
     leaves = jax.tree.leaves(center)
     if norm == "l2_global":
-        together = jnp.std(jnp.concatenate([jnp.ravel(_wide(c)) for c in leaves]))
+        together = jnp.std(jnp.concatenate([jnp.ravel(rounding.wide(c)) for c in leaves]))
 
     def one(c):
-        std = together if norm == "l2_global" else jnp.std(_wide(c))
+        std = together if norm == "l2_global" else jnp.std(rounding.wide(c))
         in_units = jnp.asarray(round_toward_zero(eps, std.dtype))
         # where, because inf * 0 is NaN: a constant tensor does not move at any eps.
         radius = jnp.where(std == 0, jnp.zeros_like(std), in_units * std)
-        return _narrow_toward_zero(radius, c.dtype)
+        return rounding.narrow_toward_zero(radius, c.dtype)
 
     return jax.tree.map(one, center)
-
-
-def round_toward_zero(eps: Any, dtype: Any) -> Any:
-    """The largest number of a dtype that is not above eps (float32(0.05) is above 0.05).
-
-    Args:
-        eps: Numbers >= 0, on the host: rounded exactly, as NumPy. Or traced: a value that was
-            already rounded to its own dtype when it became an array.
-        dtype: Floating point.
-
-    Returns:
-        Array of dtype and eps' shape.
-    """
-    if isinstance(eps, jax.core.Tracer):
-        return _narrow_toward_zero(eps, dtype)
-    exact = np.asarray(eps, np.float64)
-    with np.errstate(over="ignore"):
-        nearest = exact.astype(dtype)
-    below = np.nextafter(nearest, np.zeros_like(nearest))
-    return np.where(nearest.astype(np.float64) > exact, below, nearest)
 
 
 def displacement(center: Any, weights: Any) -> float:
@@ -249,7 +231,7 @@ def _add(param, update):
 
 def _step_inside(update, param, target, low, high):
     """The update if it ends in [low, high], else the step to the nearest point in there."""
-    param = lax.optimization_barrier(param)  # see _ends
+    param = lax.optimization_barrier(param)  # see rounding.ends
     step = jnp.clip(target, low, high) - param
     # param + step rounds once more and may end one unit outside: shorten the step by one.
     landed = param + step
@@ -264,62 +246,24 @@ def _box(center, targets, bounds, norm):
         # Entry i may move by |t_i - w_0i| * r / length: with ends rounded inward the vector is
         # no longer than r. Inside, no entry is bounded.
         bounds = jax.tree.map(_entry_bounds, targets, center, bounds, lengths)
-    pairs = jax.tree.map(_ends, center, bounds)
+    pairs = jax.tree.map(rounding.ends, center, bounds)
     is_pair = lambda x: isinstance(x, tuple) and len(x) == 2  # noqa: E731
     low = jax.tree.map(lambda pair: pair[0], pairs, is_leaf=is_pair)
     return low, jax.tree.map(lambda pair: pair[1], pairs, is_leaf=is_pair)
 
 
 def _entry_bounds(target, center, radius, length):
-    wide = _wide(radius)
-    scale = wide / jnp.where(length > 0, length, 1) * (1 - _SLACK)
+    wide = rounding.wide(radius)
+    scale = wide / jnp.where(length > 0, length, 1) * (1 - rounding.NORM_ERROR)
     scaled = jnp.abs(target - center) * scale.astype(target.dtype)
-    return jnp.where(length * (1 + _SLACK) <= wide, jnp.full_like(scaled, jnp.inf), scaled)
-
-
-def _ends(center, radius):
-    """w_0 - r and w_0 + r, rounded toward w_0: TwoSum (Knuth 1969) tells which way they went."""
-    # XLA rewrites (r + c) - c to r where c is a constant of the program: hide that it is one.
-    center, radius = lax.optimization_barrier((center, radius))
-    return -_upper_end(-center, radius), _upper_end(center, radius)
-
-
-def _upper_end(center, radius):
-    end = center + radius
-    virtual = end - center
-    error = (center - (end - virtual)) + (radius - virtual)
-    return jnp.where(error < 0, jnp.nextafter(end, jnp.full_like(end, -jnp.inf)), end)
+    return jnp.where(
+        length * (1 + rounding.NORM_ERROR) <= wide, jnp.full_like(scaled, jnp.inf), scaled
+    )
 
 
 def _norms(tree, norm):
-    lengths = jax.tree.map(_norm, tree)
+    lengths = jax.tree.map(rounding.norm, tree)
     if norm == "l2":
         return lengths
-    total = _norm(jnp.stack(jax.tree.leaves(lengths)))
+    total = rounding.norm(jnp.stack(jax.tree.leaves(lengths)))
     return jax.tree.map(lambda _: total, lengths)
-
-
-def _norm(x):
-    """Euclidean norm, summed in blocks of 64, so that its relative error stays under _SLACK."""
-    x = jnp.abs(_wide(x)).reshape(-1)
-    largest = jnp.max(x, initial=0)
-    x = (x / jnp.where(largest > 0, largest, 1)) ** 2
-    while x.size > 1:
-        x = jnp.pad(x, (0, -x.size % 64)).reshape(-1, 64).sum(1)
-    return largest * jnp.sqrt(x.sum())
-
-
-def _wide(x):
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _narrow_toward_zero(x, dtype):
-    """Casts numbers >= 0; XLA may keep excess precision through a pair of casts, so via bits."""
-    x = jnp.asarray(x)
-    if jnp.finfo(dtype).bits >= jnp.finfo(x.dtype).bits:
-        return x.astype(dtype)
-    narrow = x.astype(dtype)
-    bits = {16: jnp.uint16, 32: jnp.uint32}[jnp.finfo(dtype).bits]
-    seen = lax.bitcast_convert_type(lax.bitcast_convert_type(narrow, bits), dtype)
-    below = jnp.nextafter(narrow, jnp.zeros_like(narrow))
-    return jnp.where(seen.astype(x.dtype) > x, below, narrow)
