@@ -111,9 +111,7 @@ def _radius(left: np.ndarray, right: np.ndarray, low: float, high: float) -> flo
     return float(np.max(distance, initial=0.0))
 
 
-def covering_radius(
-    x: np.ndarray, eps: float, low: float = -0.5, high: float = 0.5
-) -> float:
+def covering_radius(x: np.ndarray, eps: float, low: float = -0.5, high: float = 0.5) -> float:
     """The sup over z in [low, high] of the least error; 0 in [low, high] is needed.
 
     Args:
@@ -130,7 +128,9 @@ def covering_radius(
     return _radius(*_ends(np.asarray(x, np.float64), eps), low, high)
 
 
-def minimal_prefixes(x: np.ndarray, eps: float, etas: Sequence[float], start: int = 0) -> np.ndarray:
+def minimal_prefixes(
+    x: np.ndarray, eps: float, etas: Sequence[float], start: int = 0
+) -> np.ndarray:
     """For each η the least n such that the first n candidates give every z in W an error <= η.
 
     Args:

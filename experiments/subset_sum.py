@@ -1,0 +1,169 @@
+"""Does an ε-perturbation reduce the candidates that a random subset sum needs?
+
+python -m experiments.subset_sum
+python -m experiments.subset_sum --figure2 --target=FILE.npz --sets=row
+python -m experiments.subset_sum --solve --target=FILE.npz --n=21 --eta=0.01 --sets=weight
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+
+from experiments import _cli
+from lth_jax import errors, plots_subset_sum
+from lth_jax.subset_sum import figure2 as published
+from lth_jax.subset_sum import fit, phase, solvers, targets
+
+setting = _cli.setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings; without --figure2 or --solve the phase diagram is simulated."""
+
+    figure2: bool = setting(False, "Regenerate figure 2 of Xiong et al. (2023).")
+    solve: bool = setting(False, "Fit every weight of the target once.")
+    target: str | None = setting(None, "An .npz of weight matrices; none trains one on digits.")
+    sets: str = setting("row", "One candidate set per output 'row' or per 'weight'.")
+    n: int = setting(21, "With --solve: candidates per set.")
+    eta: float = setting(0.01, "With --solve: largest error of a weight.")
+    eps: float = setting(0.0, "With --solve: largest perturbation of a candidate.")
+    objective: str = setting("first", "With --solve: first, best or sparsest.")
+    highs: int = setting(50, "With --solve: weights that HiGHS is timed on; 0 for none.")
+    etas: tuple[float, ...] = setting(published.ETAS, "With --figure2: values of η.")
+    ratios: tuple[float, ...] = setting(published.RATIOS, "With --figure2: values of ε/η.")
+    draws: int = setting(10, "With --figure2: draws per cell.")
+    success: float = setting(0.8, "With --figure2: fraction of the draws that must succeed.")
+    phase_etas: tuple[float, ...] = setting((1e-2, 1e-3, 1e-4, 0.0), "Phase diagram: values of η.")
+    phase_eps: tuple[float, ...] = setting(
+        (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3), "Phase diagram: values of ε."
+    )
+    trials: int = setting(1000, "Phase diagram: random candidate sets per ε.")
+    seed: int = setting(0, "Seed of every draw.")
+    out: str = setting("runs/subset_sum", "Folder for the results.")
+
+    def __post_init__(self):
+        if self.figure2 and self.solve:
+            raise ValueError("expected --figure2 or --solve, not both.")
+        if self.sets not in ("row", "weight"):
+            raise ValueError(f"expected --sets=row or weight, got {self.sets!r}.")
+        if self.objective not in solvers.OBJECTIVES:
+            raise ValueError(f"expected --objective of {solvers.OBJECTIVES}, got {self.objective}.")
+        if not 0 <= self.n <= solvers.MAX_CANDIDATES:
+            raise ValueError(f"expected 0 <= n <= {solvers.MAX_CANDIDATES}, got {self.n}.")
+        finite = (self.eta, self.eps, *self.etas, *self.ratios, *self.phase_etas, *self.phase_eps)
+        if not all(0 <= value < 1e100 for value in finite):
+            raise ValueError("expected finite eta, eps and ratios >= 0.")
+        if not 0 < self.success <= 1:
+            raise ValueError(f"expected 0 < success <= 1, got {self.success}.")
+        if min(self.draws, self.trials) < 1 or self.highs < 0:
+            raise ValueError("expected draws, trials >= 1 and highs >= 0.")
+
+
+def write(path: pathlib.Path, content) -> None:
+    """Replaces a JSON file in one step, so that a kill leaves the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    os.replace(fresh, path)
+
+
+def read(path: pathlib.Path):
+    """The content of a JSON file, or None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise errors.InputError(f"{path} is damaged; delete it to start over.") from None
+
+
+def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> list[dict]:
+    """All cells of figure 2; those already in figure2.json are kept."""
+    digest = hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
+    fixed = {"draws": config.draws, "success": config.success, "seed": config.seed}
+    fixed |= {"sets": config.sets, "target_sha256": digest}
+    known = read(out / "figure2_settings.json")
+    if known not in (None, fixed):
+        raise errors.InputError(f"{out} holds a figure 2 with other settings: {known}.")
+    write(out / "figure2_settings.json", fixed)
+    cells = read(out / "figure2.json") or []
+    done = {(cell["eta"], cell["ratio"]) for cell in cells}
+    for eta in config.etas:
+        for ratio in config.ratios:
+            if (eta, ratio) in done:
+                continue
+            start = time.perf_counter()
+            cell = published.cell(
+                key, weights, config.sets, eta, ratio, config.draws, config.success
+            )
+            cells.append(cell)
+            write(out / "figure2.json", cells)
+            took = time.perf_counter() - start
+            print(f"η {eta:g}  ε/η {ratio:g}  n {cell['n']}  {took:.1f} s", file=sys.stderr)
+    print("  η      ε/η   n  published  draws")
+    for c in cells:
+        spread = " ".join(map(str, c["draws"]))
+        print(f"{c['eta']:7g} {c['ratio']:5g} {c['n']!s:>4} {c['published']!s:>8}    {spread}")
+    compared = sum(cell["published"] is not None for cell in cells)
+    for distance in (1, 2):
+        print(f"within ±{distance}: {published.within(cells, distance)} of {compared} cells")
+    plots_subset_sum.figure2(cells, out / "figure2.png")
+    return cells
+
+
+def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
+    """The phase diagram with its bounds, fit and plots."""
+    rows = phase.cells(key, config.phase_etas, config.phase_eps, config.trials)
+    result = {"fit": phase.fit(rows), "cells": rows}
+    write(out / "phase.json", result)
+    print("  η       ε      n50/n90   suffices 50/90   necessary 50/90")
+    for r in rows:
+        print(
+            f"{r['eta']:7g} {r['eps']:7g}   {r['n50']}/{r['n90']}   "
+            f"{r['sufficient50']}/{r['sufficient90']}   {r['necessary50']}/{r['necessary90']}"
+        )
+    f = result["fit"]
+    print(f"n50 ≈ {f['slope']:.2f} lg(1/max(η,ε)) + {f['intercept']:.2f}, R² {f['r2']:.2f}")
+    plots_subset_sum.phase_map(rows, out / "phase_map.png")
+    plots_subset_sum.phase_curves(rows, out / "phase_curves.png")
+    return result
+
+
+def run(config: Config):
+    """Runs what the flags ask for; returns what it wrote."""
+    key, out = jax.random.key(config.seed), pathlib.Path(config.out)
+    if not (config.figure2 or config.solve):
+        result = diagram(config, key, out)
+    else:
+        key_target, key_draws = jax.random.split(key)
+        weights = (
+            targets.load(config.target) if config.target else targets.digits_target(key_target)
+        )
+        if config.figure2:
+            result = regenerate(config, key_draws, weights, out)
+        else:
+            result = fit.fit(
+                key_draws,
+                weights,
+                config.n,
+                config.eta,
+                config.eps,
+                config.sets,
+                config.objective,
+                config.highs,
+            )
+            write(out / "solve.json", result)
+            print(json.dumps(result, indent=1))
+    print(f"written to {out}")
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.main(run, Config(), __doc__))
