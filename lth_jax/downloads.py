@@ -139,14 +139,13 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
     """One attempt. pooch writes to a temporary name and renames once the checksum agrees."""
     _require_https(url, allow_http_loopback)
 
+    responses = []
+
     def check_redirect(response, **_):
+        responses.append(response)
         if response.is_redirect:
             target = urllib.parse.urljoin(response.url, response.headers["location"])
-            try:
-                _require_https(target, allow_http_loopback)
-            except _Refused:
-                response.close()
-                raise
+            _require_https(target, allow_http_loopback)
 
     with (
         _quiet_pooch(),
@@ -173,6 +172,9 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
             if isinstance(error, requests.exceptions.RequestException):
                 raise
             raise _Refused(f"{url}: wrong checksum, expected {known_hash}") from None
+        finally:
+            for response in responses:  # pooch leaves them open when a download fails.
+                response.close()
 
 
 @contextlib.contextmanager

@@ -186,6 +186,15 @@ def test_a_plain_flax_model_gets_the_convolution_and_keeps_its_numbers(module, k
     assert not is_ours(plain, variables, x)  # Nothing is left behind in the module.
 
 
+def test_a_bound_module_is_left_as_it_was(key):
+    x = jnp.ones((1, 4, 4, 3))
+    module = nn.Conv(2, (3, 3))
+    bound = module.bind(module.init(key, x))
+    with convolution.fast_convolutions("cpu"):
+        assert is_ours(bound, x)
+    assert not is_ours(bound, x)
+
+
 def test_a_convolution_that_the_user_chose_is_kept(key):
     calls = []
 
