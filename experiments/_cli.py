@@ -16,9 +16,14 @@ from typing import Any
 
 from absl import flags
 
+from experiments import _signals
 from lth_jax import errors
 
 EXIT_BAD_INPUT = 2
+STATUS = """\
+Exit status: 0 done; 1 the run could not go on (full disk, lost process); 2 bad input, nothing was
+touched; 3 the folder is in use; 130 and 143 stopped by SIGINT or SIGTERM, after saving. After 1, 3,
+130 and 143 the same command continues."""
 
 
 def setting(default: Any, help: str) -> Any:
@@ -105,7 +110,7 @@ def help_text(doc: str, configs: Sequence[Any]) -> str:
     for name, (_, default, about) in _fields(configs).items():
         text = f"--{name}={_show(default)}  {about}"
         lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="        ")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", STATUS])
 
 
 def read_flags(
@@ -177,17 +182,36 @@ def main(
         presets: Sets of other defaults, by the name that --preset takes.
 
     Returns:
-        The exit status: 0, 2 for bad input, or the status of a SystemExit that `run` raised.
+        The exit status, see STATUS.
     """
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):  # A terminal without ± is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     if any(argument in ("--help", "-help", "-h") for argument in argv):
         print(help_text(doc, [config, Machine()]))
         return 0
     try:
-        config, machine = read_flags(argv, [config, Machine()], presets)
-        start_backend(machine)
-        run(config)
+        with _signals.raised():
+            config, machine = read_flags(argv, [config, Machine()], presets)
+            start_backend(machine)
+            run(config)
     except errors.InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _end(f"error: {error}", EXIT_BAD_INPUT)
+    except errors.RunError as error:
+        return _end(f"error: {error}", error.status)
+    except _signals.Stopped as stopped:
+        return _end(f"stopped by {stopped}: the same command continues", stopped.status)
+    except MemoryError:
+        return _end("error: not enough memory; try a smaller --max_lanes.", 1)
+    except BrokenPipeError:  # Nobody reads the output any more, as after `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
+
+
+def _end(line: str, status: int) -> int:
+    """Prints one line, whatever characters a file name brought into it."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(shown, file=sys.stderr, flush=True)
+    return status

@@ -3,135 +3,37 @@
 Each study is this with other defaults; so their flags, their folders and their tables are alike.
 """
 
+import contextlib
 import dataclasses
-import math
+import os
 import pathlib
+import sys
 import time
-from typing import Any
+from collections.abc import Iterator
 
+import jax
 import rich.console
 import rich.progress
-import rich.table
 
-from experiments import _cli
+from experiments import _settings, _signals, _table
 from lth_jax import (
+    checkpoints,
     data,
     errors,
     grid,
-    methods,
+    lanes,
+    locks,
     models,
+    parts,
     plan,
-    plots,
     pruners,
     runs,
-    summary,
+    snapshots,
     training,
 )
-from lth_jax import lanes as lane_programs
 
-setting = _cli.setting
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """The flags of an image study."""
-
-    preset: str = setting("", "A named set of defaults; see the text above.")
-    dataset: str = setting("digits", f"One of {', '.join(data.DATASETS)}.")
-    data_dir: str | None = setting(None, "Folder with the data set's files.")
-    mirror: str | None = setting(None, "HTTPS address to download the data set from instead.")
-    offline: bool = setting(False, "Never download anything.")
-    train_size: int = setting(0, "Train on the first so many images; 0 takes them all.")
-    model: str = setting("lenet", f"One of {', '.join(models.MODELS)}.")
-    width: float = setting(1.0, "Factor of the model's hidden units or channels.")
-    init: str = setting("kaiming_normal", f"One of {', '.join(models.INITIALIZERS)}.")
-    scale_init: bool = setting(False, "Multiply the weights at init by 1/√(kept fraction).")
-    pruner: str = setting("edge_popup", f"One of {', '.join(pruners.PRUNERS)}.")
-    scope: str = setting("tensor", "Prune every tensor alike (tensor), or rank all (global).")
-    method: tuple[str, ...] = setting(
-        ("perturb_then_prune",), f"List of {', '.join(methods.METHODS)}."
-    )
-    eps: tuple[float, ...] = setting((0.0, 0.01), "List of radii, at least 0; inf trains freely.")
-    eps_unit: str = setting("absolute", "absolute, or std: of each tensor at init.")
-    norm: str = setting("linf", "Of the ball: linf, l2 (per tensor) or l2_global.")
-    sparsity: tuple[float, ...] = setting((0.5,), "List of fractions to remove, in [0, 1).")
-    seeds: int = setting(5, "How many seeds.")
-    seed: int = setting(0, "The first seed.")
-    perturb_epochs: int = setting(2, "E: epochs of perturbing.")
-    prune_epochs: int = setting(3, "P: epochs of pruning.")
-    perturb_lr: float = setting(0.01, "Learning rate of the weights.")
-    prune_lr: float = setting(0.1, "Learning rate of the scores.")
-    perturb_decay: float = setting(0.0, "Weight decay of the weights, toward 0.")
-    prune_decay: float = setting(1e-4, "Weight decay of the scores.")
-    perturb_schedule: str = setting("cosine", f"One of {', '.join(methods.SCHEDULES)}.")
-    prune_schedule: str = setting("cosine", f"One of {', '.join(methods.SCHEDULES)}.")
-    momentum: float = setting(0.9, "Of SGD.")
-    batch_size: int = setting(128, "Images per step.")
-    microbatch: int = setting(0, "Images per gradient, summed to a batch; 0 is the whole batch.")
-    augment: bool = setting(False, "Random crops (padding 4) and horizontal flips.")
-    project_per: str = setting("step", "Project after every step, or every epoch.")
-    shared_shift: bool = setting(False, "random_then_prune shifts each tensor by one number.")
-    strategy: str = setting("auto", "map (bit-exact, for CPUs), vmap (for accelerators) or auto.")
-    out: str | None = setting(None, "The run's folder; runs/STUDY-ID if not given.")
-    keep_tickets: bool = setting(False, "Also write masks and perturbations.")
-    max_lanes: int = setting(16, "Most lanes held in memory at once.")
-    progress: bool = setting(True, "Show a progress bar.")
-
-    def __post_init__(self):
-        known = {
-            "dataset": data.DATASETS,
-            "model": models.MODELS,
-            "init": models.INITIALIZERS,
-            "pruner": pruners.PRUNERS,
-            "scope": ("tensor", "global"),
-            "method": methods.METHODS,
-            "strategy": lane_programs.STRATEGIES,
-        }
-        for name, names in known.items():
-            given = getattr(self, name)
-            for value in given if isinstance(given, tuple) else (given,):
-                if value not in names:
-                    raise ValueError(f"--{name} must be one of {', '.join(names)}, got {value!r}.")
-        for name in ("eps", "sparsity", "method"):
-            if not getattr(self, name):
-                raise ValueError(f"--{name} must not be an empty list.")
-        for value in self.eps:
-            if not value >= 0:
-                raise ValueError(f"--eps must be at least 0, got {value}.")
-        for value in self.sparsity:
-            if not 0 <= value < 1:
-                raise ValueError(f"--sparsity must lie in [0, 1), got {value}.")
-        for name in ("seeds", "max_lanes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
-        if self.seed < 0 or self.seed + self.seeds > 2**32:
-            raise ValueError(f"--seed must lie in [0, 2^32 - seeds], got {self.seed}.")
-        if self.train_size < 0:
-            raise ValueError(f"--train_size must be at least 0, got {self.train_size}.")
-        if not 0 < self.width < math.inf:
-            raise ValueError(f"--width must be positive, got {self.width}.")
-        self.recipe()
-
-    def recipe(self) -> methods.Recipe:
-        """How its stages train."""
-        named = {field.name: field.name for field in dataclasses.fields(methods.Recipe)}
-        named["unit"] = "eps_unit"
-        return methods.Recipe(**{name: getattr(self, own) for name, own in named.items()})
-
-
-# These do not change a lane's numbers: the axes of the grid, places and pace.
+Config = _settings.Config
 _WIDTH = 150  # columns where no terminal says how many there are
-_AXES = ("method", "eps", "sparsity", "seeds", "seed")
-_PLACES = (
-    "preset",
-    "data_dir",
-    "mirror",
-    "offline",
-    "out",
-    "keep_tickets",
-    "max_lanes",
-    "progress",
-)
 
 
 def _problem(config: Config, dataset: data.Dataset) -> training.Problem:
@@ -152,14 +54,50 @@ def run(config: Config, study: str, console: rich.console.Console | None = None)
         console: Where to print; standard output if None.
 
     Returns:
-        All rows of the folder that belong to the grid asked for.
+        All rows of the folder that belong to the grid asked for; one of many processes knows those
+        of its own part.
 
     Raises:
         InputError: If the data, the folder or a combination of settings is bad.
+        RunError: If the folder is in use, or the run cannot go on.
+        Stopped: After a signal; the running stage is saved then.
     """
     console = console or rich.console.Console()
     if not console.is_terminal:
         console = rich.console.Console(file=console.file, width=_WIDTH)
+    process = parts.Process()
+    if config.distributed:
+        process = parts.join(config.coordinator, config.processes, config.process)
+    with contextlib.ExitStack() as stack:
+        prepared = error = None
+        try:
+            prepared = _prepare(config, study, process, stack)
+        except (errors.InputError, errors.RunError) as caught:
+            error = caught
+        if config.distributed:
+            error = _agree(error, process, stack, prepared)
+        if error is not None:
+            raise error
+        return _Run(config, study, process, console, *prepared).run()
+
+
+def _agree(error, process, stack, prepared) -> Exception | None:
+    """Meets the other processes twice: when the folder is ready, when all have their parts."""
+    lost = parts.agree(error is None)
+    if not lost and process.count > 1:
+        try:
+            stack.enter_context(locks.hold(prepared[0] / process.lock))
+        except (OSError, errors.RunError) as caught:
+            error = errors.RunError(str(caught))
+        lost = parts.agree(error is None)
+    parts.leave()
+    if lost and error is None:
+        error = errors.RunError(f"process {lost[0]} of {process.count} could not start.")
+    return error
+
+
+def _prepare(config, study, process, stack) -> tuple:
+    """Checks everything, then holds the folder: (path, dataset, what config.json says)."""
     dataset = data.load(
         config.dataset,
         config.data_dir,
@@ -167,120 +105,177 @@ def run(config: Config, study: str, console: rich.console.Console | None = None)
         mirror=config.mirror,
         offline=config.offline,
     )
+    strategy = lanes.strategy_for(config.strategy)
     try:
-        runner = grid.Grid(_problem(config, dataset), dataset, config.strategy, config.max_lanes)
+        shapes = grid.check(_problem(config, dataset), dataset, config.max_lanes)
     except ValueError as error:
-        raise errors.InputError(str(error)) from None
+        raise errors.InputError(" ".join(str(error).split())) from None
+    except (OverflowError, TypeError, MemoryError):
+        raise errors.InputError(f"--width={config.width}: the network is too large.") from None
+    _check_memory(config, shapes)
     settings = {
         name: value
         for name, value in dataclasses.asdict(config).items()
-        if name not in _AXES + _PLACES
+        if name not in _settings.AXES + _settings.PLACES
     }
-    settings["strategy"] = runner.programs.strategy
+    settings["strategy"] = strategy
     defaults = dataclasses.asdict(Config()) | {"strategy": "map"}
-    name = f"{study}-{runs.identity(settings, defaults)}"
-    folder = runs.Folder(
-        config.out or pathlib.Path("runs") / name,
-        {
-            "study": study,
-            **settings,
-            **runs.environment(),
-            "data_sha256": dataset.sha256,
-            "git": runs.git_revision(),
-        },
-    )
-    seeds = range(config.seed, config.seed + config.seeds)
-    lanes = plan.lanes(config.method, config.eps, config.sparsity, seeds)
-    missing = [lane for lane in lanes if lane not in folder.done]
-    epochs = f"E = {config.perturb_epochs}, P = {config.prune_epochs} epochs"
-    console.print(
-        f"{study}: {config.model} on {dataset.name} ({len(dataset.train.labels):,} training "
-        f"images), {len(lanes)} lanes, {len(missing)} to run, {epochs}, "
-        f"{runner.programs.strategy} over {runner.programs.devices} devices"
-    )
-    head = {
-        "dataset": dataset.name,
-        "model": config.model,
-        "pruner": config.pruner,
-        "scope": config.scope,
-        "init": config.init,
-        "eps_unit": config.eps_unit,
+    path = pathlib.Path(config.out or f"runs/{study}-{runs.identity(settings, defaults)}")
+    described = {
+        "study": study,
+        **settings,
+        **runs.environment(),
+        "data_sha256": dataset.sha256,
         "git": runs.git_revision(),
     }
-    if missing:
-        _finish_missing(runner, lanes, folder, head, config, console)
-    return _report(folder, lanes, f"{config.model} on {dataset.name}", console)
+    runs.check(path, described)
+    if process.index == 0:
+        stack.enter_context(runs.locked(path, config.lock == "wait", _warn))
+        runs.Folder(path, described)
+    return path, dataset, described
 
 
-def _finish_missing(runner, lanes, folder, head, config, console) -> None:
-    started, told = time.monotonic(), False
-    columns = rich.progress.Progress.get_default_columns()
-    bar = rich.progress.Progress(
-        *columns, console=console, disable=not (config.progress and console.is_terminal)
-    )
-    with bar:
-        task = bar.add_task("training")
-        for event in runner.run(lanes, folder.done):
-            if isinstance(event, grid.Finished):
-                folder.append([head | event.row])
-                continue
-            done, whole = event.lane_steps, event.all_lane_steps
-            bar.update(task, completed=done, total=whole, description=event.kind)
-            if event.seconds > 1 and not told:
-                told = True
-                left = event.seconds * (whole - done) / done
-                console.print(f"about {_duration(left)} left, {whole:,} gradient steps in all")
-    console.print(f"ran {_duration(time.monotonic() - started)}")
+def _check_memory(config, shapes) -> None:
+    # At the very least a device holds a lane's centre, weights, gradient and momentum.
+    needed = 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes.weights))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if jax.default_backend() == "cpu" and needed > memory:
+        raise errors.InputError(
+            f"--model={config.model} --width={config.width}: one lane needs {needed / 1e9:.1f} GB, "
+            f"the machine has {memory / 1e9:.1f}."
+        )
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Run:
+    """A folder that is held, and everything that is needed to fill it."""
+
+    def __init__(self, config, study, process, console, path, dataset, described):
+        self.config, self.study, self.process, self.console = config, study, process, console
+        self.path, self.dataset, self.described = path, dataset, described
+        self.scaled = config.scale_init
+        seeds = range(config.seed, config.seed + config.seeds)
+        self.lanes = plan.lanes(config.method, config.eps, config.sparsity, seeds)
+        self.title = f"{config.model} on {dataset.name}"
+
+    def run(self) -> list[dict]:
+        config, process = self.config, self.process
+        runner = grid.Grid(
+            _problem(config, self.dataset), self.dataset, config.strategy, config.max_lanes
+        )
+        size = runner.block_size(len(self.lanes))
+        if process.index == 0:
+            parts.merge(self.path, self.lanes, self.scaled, size)
+        folder = runs.Folder(self.path, self.described, process.results)
+        mine = parts.deal(self.lanes, process, self.scaled)
+        done = folder.done
+        missing = sum(lane not in done for lane in mine)
+        self._announce(runner, mine, missing)
+        if missing:
+            self._finish(runner, mine, folder)
+        if process.index > 0:
+            self.console.print(f"process {process.index} of {process.count} is done")
+            return folder.rows
+        if process.count > 1:
+            self._gather(size)
+            folder = runs.Folder(self.path, self.described)
+        try:
+            rows = _table.report(folder, self.lanes, self.title, self.console)
+        except OSError as error:
+            where = error.filename or self.path
+            raise errors.RunError(f"{where}: {error.strerror or error}.") from None
+        if missing:
+            for kept in self.path.glob("checkpoints*"):
+                checkpoints.clear(kept)
+            parts.clean(self.path)
+        return rows
+
+    def _announce(self, runner, mine, missing):
+        config, process = self.config, self.process
+        who = "" if process.count == 1 else f" (process {process.index} of {process.count})"
+        self.console.print(
+            f"{self.study}{who}: {config.model} on {self.dataset.name} "
+            f"({len(self.dataset.train.labels):,} training images), {len(mine)} lanes, "
+            f"{missing} to run, E = {config.perturb_epochs}, P = {config.prune_epochs} epochs, "
+            f"{runner.programs.strategy} over {runner.programs.devices} devices"
+        )
+
+    def _gather(self, size):
+        """Merges the parts of all processes into one file, once they have ended."""
+        parts.wait_for_others(self.path, self.process, self.console.print)
+        parts.merge(self.path, self.lanes, self.scaled, size)
+        done = runs.Folder(self.path, self.described).done
+        left = sum(lane not in done for lane in self.lanes)
+        if left:
+            raise errors.RunError(
+                f"{self.path}: a process was lost, {left} of {len(self.lanes)} lanes are missing; "
+                "the same command, with any number of processes, runs them."
+            )
+
+    def _saved(self) -> Iterator[snapshots.Snapshot]:
+        """The newest good snapshot of this process, else of all that left one."""
+        own = self.path / self.process.checkpoints
+        folders = [own] if own.exists() else sorted(self.path.glob("checkpoints*"))
+        for folder in folders:
+            for stored in checkpoints.load(folder, _warn):
+                try:
+                    yield snapshots.from_stored(*stored)
+                except (KeyError, TypeError):
+                    _warn(f"{folder}: checkpoint of another version passed over")
+                    continue
+                break
+
+    def _save(self, runner) -> str | None:
+        """Writes a checkpoint; says why not if it cannot: no reason to lose the run as well."""
+        stored = snapshots.to_stored(runner.snapshot())
+        try:
+            checkpoints.save(self.path / self.process.checkpoints, *stored)
+        except errors.RunError as error:
+            return str(error)
+        return None
+
+    def _finish(self, runner, mine, folder) -> None:
+        """Runs the missing lanes, with progress, checkpoints and an ear for signals."""
+        config, console = self.config, self.console
+        head = {
+            "dataset": self.dataset.name,
+            "model": config.model,
+            "pruner": config.pruner,
+            "scope": config.scope,
+            "init": config.init,
+            "eps_unit": config.eps_unit,
+            "git": self.described["git"],
+        }
+        started = saved_at = time.monotonic()
+        told = False
+        columns = rich.progress.Progress.get_default_columns()
+        shown = config.progress and console.is_terminal and self.process.index == 0
+        bar = rich.progress.Progress(*columns, console=console, disable=not shown)
+        with bar, _signals.deferred() as pending:
+            task = bar.add_task("training")
+            for event in runner.run(mine, folder.done, list(self._saved())):
+                if isinstance(event, grid.Finished):
+                    folder.append([head | event.row])
+                    continue
+                stop = pending.number is not None
+                if stop or time.monotonic() - saved_at >= 60 * config.checkpoint_minutes:
+                    trouble = self._save(runner)
+                    if trouble:
+                        _warn(trouble)
+                    saved_at = time.monotonic()
+                if stop:
+                    raise _signals.Stopped(pending.number)
+                done, whole = event.lane_steps, event.all_lane_steps
+                bar.update(task, completed=done, total=whole, description=event.kind)
+                if event.seconds > 1 and not told:
+                    told = True
+                    left = event.seconds * (whole - done) / done
+                    console.print(f"about {_duration(left)} left, {whole:,} gradient steps in all")
+        console.print(f"ran {_duration(time.monotonic() - started)}")
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def _report(folder, lanes, title, console) -> list[dict]:
-    """Writes summary.csv and the plot, prints the table and the paths."""
-    asked = set(lanes)
-    rows = [row for row in folder.rows if runs.lane_of(row) in asked]
-    runs.write(folder.path / "summary.csv", summary.to_csv(summary.cells(folder.rows)))
-    picture = plots.accuracy_against_eps(summary.cells(folder.rows), title)
-    runs.write(folder.path / "accuracy.png", plots.to_png(picture))
-    table = rich.table.Table(title=f"accuracy in %, mean ± 95 % interval; {title}")
-    for head in ("method", "eps", "sparsity", "n", "validation", "test"):
-        table.add_column(head, justify="left" if head == "method" else "right")
-    for name in summary.BASELINES:
-        table.add_column(f"test − {name} (p)", justify="right")
-    for cell in summary.cells(rows):
-        n = cell.accuracy["test_accuracy"].n
-        count = f"{n} (+{cell.diverged} diverged)" if cell.diverged else str(n)
-        table.add_row(
-            cell.method,
-            "" if cell.eps is None else str(cell.eps),
-            "" if cell.sparsity is None else str(cell.sparsity),
-            count,
-            *(_percent(cell.accuracy[field]) for field in summary.FIELDS),
-            *(_difference(cell.against.get(name)) for name in summary.BASELINES),
-        )
-    console.print(table)
-    for cell in summary.best_sparsity(summary.cells(rows)):
-        console.print(
-            f"best sparsity by validation: {cell.method}"
-            + ("" if cell.eps is None else f", eps {cell.eps}")
-            + f": {cell.sparsity}, test {_percent(cell.accuracy['test_accuracy'])}"
-        )
-    for file in (runs.RESULTS, "summary.csv", "accuracy.png"):
-        console.print(str(folder.path / file))
-    return rows
-
-
-def _percent(value: Any) -> str:
-    if math.isnan(value.mean):
-        return ""
-    half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f}"
-    return f"{100 * value.mean:.2f}{half}"
-
-
-def _difference(value: Any) -> str:
-    if value is None or math.isnan(value.difference):
-        return ""
-    half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f} ({value.p:.2g})"
-    return f"{100 * value.difference:+.2f}{half}"

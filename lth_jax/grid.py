@@ -26,6 +26,7 @@ from lth_jax.pruners import base as pruners
 
 PyTree = Any
 _FIRST_SLICE = 20  # steps
+_MOST_STEPS = 2**31 - 1  # they are counted in int32
 
 
 class Progress(NamedTuple):
@@ -45,6 +46,35 @@ class Finished(NamedTuple):
     center: PyTree
     weights: PyTree
     mask: PyTree
+
+
+def check(problem: training.Problem, dataset: data.Dataset, max_lanes: int) -> training.Initial:
+    """Finds out, without computing anything, whether a grid can run.
+
+    Args:
+        problem: Model, pruner and recipe.
+        dataset: Its training split must fill one batch.
+        max_lanes: Most lanes held at once.
+
+    Returns:
+        The shapes of a lane's weights and scores.
+
+    Raises:
+        ValueError: If max_lanes < 1, the batch or the number of steps is too large or the model
+            does not fit the images.
+    """
+    recipe, images = problem.recipe, len(dataset.train.labels)
+    if max_lanes < 1:
+        raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
+    if recipe.batch_size > images:
+        raise ValueError(
+            f"batch_size must be at most the {images} training images, got {recipe.batch_size}."
+        )
+    steps = (recipe.perturb_epochs + recipe.prune_epochs) * (images // recipe.batch_size)
+    if steps > _MOST_STEPS:
+        raise ValueError(f"epochs must come to at most {_MOST_STEPS} steps, got {steps}.")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda key: training.initial(problem, key), key)
 
 
 class Grid:
@@ -71,18 +101,11 @@ class Grid:
             ValueError: If the strategy is unknown, max_lanes < 1, the batch is too large or the
                 model does not fit the images.
         """
+        initial = check(problem, dataset, max_lanes)
         recipe, images = problem.recipe, len(dataset.train.labels)
-        if max_lanes < 1:
-            raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
-        if recipe.batch_size > images:
-            raise ValueError(
-                f"batch_size must be at most the {images} training images, got {recipe.batch_size}."
-            )
         self.problem, self.dataset = problem, dataset
         self.max_lanes, self.slice_seconds = max_lanes, slice_seconds
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        initial = jax.eval_shape(lambda key: training.initial(problem, key), key)
-        self._sizes = jax.tree.map(lambda leaf: leaf, initial.scores)
+        self._sizes = initial.scores
         self.programs = lanes.Programs(problem, strategy)
         self._data = self.programs.everywhere(
             training.Data(

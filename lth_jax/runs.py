@@ -2,23 +2,29 @@
 
 config.json says what made the rows, results.jsonl holds one row per finished lane. Rows are only
 ever appended, each one flushed to the disk, and a folder continues only with its own settings.
+Processes that share a folder write a part each, see parts.py.
 """
 
+import contextlib
 import hashlib
 import json
-import math
 import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 
-from lth_jax import errors, plan
+from lth_jax import errors, locks, plan, results
 
-RESULTS, CONFIG = "results.jsonl", "config.json"
+RESULTS, CONFIG, LOCK = "results.jsonl", "config.json", ".lock"
+# What may differ between runs that share a folder: every row names its own commit, and lanes have
+# the same numbers on any number of devices (bit for bit with `map`).
+MAY_DIFFER = ("git", "devices")
+number = results.number
+lane_of = results.lane_of
 
 
 def identity(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
@@ -34,7 +40,7 @@ def identity(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
         10 hexadecimal digits.
     """
     changed = {name: value for name, value in settings.items() if value != defaults[name]}
-    return hashlib.sha256(_dump(changed).encode()).hexdigest()[:10]
+    return hashlib.sha256(results.dump(changed).encode()).hexdigest()[:10]
 
 
 def environment() -> dict[str, Any]:
@@ -53,8 +59,8 @@ def environment() -> dict[str, Any]:
         "flax": flax.__version__,
         "optax": optax.__version__,
         "numpy": numpy.__version__,
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
+        "device": jax.local_devices()[0].device_kind,
+        "devices": jax.local_device_count(),
     }
 
 
@@ -74,90 +80,118 @@ def git_revision() -> str | None:
     return found.stdout.strip() or None
 
 
-def number(value: Any) -> Any:
-    """A value as JSON can hold it: infinity is "inf", other non-finite numbers null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "inf" if value > 0 else None
-    if isinstance(value, Mapping):
-        return {name: number(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [number(entry) for entry in value]
-    return value
+def check(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
+    """Refuses a folder that is not of these settings; touches nothing.
+
+    Args:
+        path: Of the folder; need not exist.
+        config: What must be equal to continue: settings, versions, device, hash of the data.
+            The entries of MAY_DIFFER may differ.
+
+    Raises:
+        InputError: One line, with the difference.
+    """
+    file, rows = pathlib.Path(path) / CONFIG, pathlib.Path(path) / RESULTS
+    try:
+        if not file.exists():
+            if rows.exists():
+                raise errors.InputError(f"{path}: holds {RESULTS} but no {CONFIG}.")
+            return
+        there = json.loads(file.read_bytes())
+        config = json.loads(results.dump(config))
+        names = sorted({*there, *config} - set(MAY_DIFFER))
+        differ = [name for name in names if there.get(name) != config.get(name)]
+    except OSError as error:
+        raise errors.InputError(f"--out={path}: {error.strerror or error}.") from None
+    except errors.InputError:
+        raise
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise errors.InputError(f"{file}: expected the JSON of a run's settings.") from None
+    if differ:
+        shown = ", ".join(
+            f"{n}: {_short(there.get(n))} there, {_short(config.get(n))} now" for n in differ[:5]
+        )
+        more = f", and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise errors.InputError(f"{path}: belongs to other settings ({shown}{more}).")
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(number(value), sort_keys=True, allow_nan=False)
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def lane_of(row: Mapping[str, Any]) -> plan.Lane:
-    """The lane that a row belongs to."""
-    eps = math.inf if row["eps"] == "inf" else row["eps"]
-    return plan.Lane(row["method"], eps, row["sparsity"], row["seed"])
+@contextlib.contextmanager
+def locked(
+    path: str | os.PathLike, wait: bool = False, tell: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Makes a run's folder if need be and holds it alone.
+
+    Args:
+        path: Of the folder.
+        wait: Whether to wait for another process or to leave at once.
+        tell: Gets one line when waiting begins.
+
+    Raises:
+        InputError: If the folder cannot be made or written.
+        RunError: If another process holds it and `wait` is false; its status is locks.BUSY_STATUS.
+    """
+    path = pathlib.Path(path)
+    with contextlib.ExitStack() as stack:
+        with _no_folder(path):
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.hold(path / LOCK, wait, tell))
+            # Processes that outlived the one that held the folder still write their parts.
+            for part in sorted(path.glob(".part-*.lock")):
+                with locks.hold(part, wait, tell):
+                    pass
+        yield
+
+
+@contextlib.contextmanager
+def _no_folder(path):
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
+        if isinstance(error, errors.InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise errors.InputError(f"--out={path}: {reason}.") from None
 
 
 class Folder:
-    """A run's folder: opened with its config, read, and appended to."""
+    """A run's folder: opened with its config, read, and appended to. Hold it `locked` meanwhile."""
 
-    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any]):
+    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any], part: str | None = None):
         """Makes the folder, or continues the one that is there.
 
         Args:
             path: Of the folder.
-            config: What must be equal to continue: settings, versions, device, hash of the data.
-                A "git" entry may differ: every row names its own.
+            config: See `check`.
+            part: Name of the file in the folder to append to, if not results.jsonl: then other
+                processes may write theirs at the same time.
 
         Raises:
             InputError: If the folder cannot be written, belongs to other settings (the difference
                 is shown) or holds a row that cannot be read. Nothing is touched then.
         """
         self.path = pathlib.Path(path)
-        self.results = self.path / RESULTS
-        config = json.loads(json.dumps(number(config), allow_nan=False))
-        try:
+        self.results = self.path / (part or RESULTS)
+        check(self.path, config)
+        with _no_folder(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.path, os.W_OK):
-                raise PermissionError(f"[Errno 13] Permission denied: '{self.path}'")
-            if (self.path / CONFIG).exists():
-                self._check(config)
-            elif self.results.exists():
-                raise errors.InputError(f"{self.path}: holds {RESULTS} but no {CONFIG}.")
-            else:
-                write(self.path / CONFIG, json.dumps(config, indent=1) + "\n")
-            self.rows = self._read()
-        except OSError as error:
-            raise errors.InputError(f"--out={self.path}: {error.strerror or error}.") from None
-
-    def _check(self, config):
-        file = self.path / CONFIG
-        try:
-            there = json.loads(file.read_text())
-            differ = sorted(
-                name for name in {*there, *config} - {"git"} if there.get(name) != config.get(name)
-            )
-        except (ValueError, AttributeError, TypeError):
-            raise errors.InputError(f"{file}: expected the JSON of a run's settings.") from None
-        if differ:
-            shown = ", ".join(f"{n}: {there.get(n)!r} there, {config.get(n)!r} now" for n in differ)
-            raise errors.InputError(f"{self.path}: belongs to other settings ({shown}).")
-
-    def _read(self) -> list[dict[str, Any]]:
-        if not self.results.exists():
-            return []
-        text = self.results.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        rows = []
-        for place, line in enumerate(whole.splitlines(), 1):
-            try:
-                row = json.loads(line)
-                lane_of(row)
-            except (ValueError, KeyError, TypeError):
-                message = f"{self.results}:{place}: expected a row of results, got {line[:60]!r}."
-                raise errors.InputError(message) from None
-            rows.append(row)
-        if len(whole) < len(text):  # The process died while it wrote this row: it is run again.
-            with open(self.results, "r+b") as file:
-                file.truncate(len(whole))
-        return rows
+            files = {self.path / RESULTS: True, self.results: True}
+            files |= dict.fromkeys(sorted(self.path.glob("results.part-*.jsonl")), True)
+            rows = {}
+            for file in files:
+                found, size = results.read(file)
+                if file == self.results and file.exists() and file.stat().st_size > size:
+                    # The process died while it wrote this row: it is run again.
+                    os.truncate(file, size)
+                for row in found:
+                    rows.setdefault(lane_of(row), row)
+            self.rows = list(rows.values())
+            if not (self.path / CONFIG).exists():
+                write(self.path / CONFIG, json.dumps(number(dict(config)), indent=1) + "\n")
 
     @property
     def done(self) -> set[plan.Lane]:
@@ -165,28 +199,37 @@ class Folder:
         return {lane_of(row) for row in self.rows}
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Adds rows and returns when they are on the disk."""
-        rows = [number(dict(row)) for row in rows]
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        with open(self.results, "ab") as file:
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        self.rows.extend(rows)
+        """Adds rows and returns when they are on the disk.
+
+        Args:
+            rows: Of lanes that are not done.
+
+        Raises:
+            RunError: If they cannot be written; what was there is safe.
+        """
+        sealed = [results.seal(row) for row in rows]
+        results.append(self.results, sealed)
+        self.rows.extend(sealed)
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes a file whole or not at all: beside its place first, then renamed.
 
     Args:
-        path: Where it will be.
+        path: Where it will be. A file that has this content already is left alone.
         content: Text is written as UTF-8.
+
+    Raises:
+        OSError: If it cannot be written.
     """
     path = pathlib.Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    content = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == content:
+        return
+    beside = path.with_name(f".{path.name}.unfinished")
     try:
         with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

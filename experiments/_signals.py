@@ -1,0 +1,60 @@
+"""SIGINT and SIGTERM: leave at once, or, while arrays are in the making, when they are safe."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """The user or the system asked the program to stop."""
+
+    def __init__(self, number: int):
+        """Keeps the signal's number."""
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+class Pending:
+    """What has been asked for so far."""
+
+    number: int | None = None
+
+
+def _raise(number, frame):
+    del frame
+    raise Stopped(number)
+
+
+@contextlib.contextmanager
+def _handled(handler) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may; a program is always there.
+        return
+    before = {number: signal.signal(number, handler) for number in _NUMBERS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def raised():
+    """While this context lasts, the signals raise Stopped."""
+    return _handled(_raise)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Pending]:
+    """While this context lasts, the first signal is only noted; a second one raises Stopped."""
+    pending = Pending()
+
+    def note(number, frame):
+        if pending.number is not None:
+            _raise(number, frame)
+        pending.number = number
+
+    with _handled(note):
+        yield pending

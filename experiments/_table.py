@@ -1,0 +1,75 @@
+"""What a study shows in the end: a table, a CSV file, a picture, and where they are."""
+
+import math
+from typing import Any
+
+import rich.console
+import rich.table
+
+from lth_jax import plan, runs, summary
+
+
+def report(
+    folder: runs.Folder, lanes: list[plan.Lane], title: str, console: rich.console.Console
+) -> list[dict]:
+    """Writes summary.csv and the plot, prints the table and the paths.
+
+    Args:
+        folder: With the rows.
+        lanes: The grid asked for; the table shows these.
+        title: What was trained on what.
+        console: Where to print.
+
+    Returns:
+        The rows of the grid asked for.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    from lth_jax import plots  # Not above: matplotlib takes a second, which --help should not pay.
+
+    asked = set(lanes)
+    rows = [row for row in folder.rows if runs.lane_of(row) in asked]
+    runs.write(folder.path / "summary.csv", summary.to_csv(summary.cells(folder.rows)))
+    picture = plots.accuracy_against_eps(summary.cells(folder.rows), title)
+    runs.write(folder.path / "accuracy.png", plots.to_png(picture))
+    table = rich.table.Table(title=f"accuracy in %, mean ± 95 % interval; {title}")
+    for head in ("method", "eps", "sparsity", "n", "validation", "test"):
+        table.add_column(head, justify="left" if head == "method" else "right")
+    for name in summary.BASELINES:
+        table.add_column(f"test − {name} (p)", justify="right")
+    for cell in summary.cells(rows):
+        n = cell.accuracy["test_accuracy"].n
+        count = f"{n} (+{cell.diverged} diverged)" if cell.diverged else str(n)
+        table.add_row(
+            cell.method,
+            "" if cell.eps is None else str(cell.eps),
+            "" if cell.sparsity is None else str(cell.sparsity),
+            count,
+            *(_percent(cell.accuracy[field]) for field in summary.FIELDS),
+            *(_difference(cell.against.get(name)) for name in summary.BASELINES),
+        )
+    console.print(table)
+    for cell in summary.best_sparsity(summary.cells(rows)):
+        console.print(
+            f"best sparsity by validation: {cell.method}"
+            + ("" if cell.eps is None else f", eps {cell.eps}")
+            + f": {cell.sparsity}, test {_percent(cell.accuracy['test_accuracy'])}"
+        )
+    for file in (runs.RESULTS, "summary.csv", "accuracy.png"):
+        console.print(str(folder.path / file))
+    return rows
+
+
+def _percent(value: Any) -> str:
+    if math.isnan(value.mean):
+        return ""
+    half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f}"
+    return f"{100 * value.mean:.2f}{half}"
+
+
+def _difference(value: Any) -> str:
+    if value is None or math.isnan(value.difference):
+        return ""
+    half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f} ({value.p:.2g})"
+    return f"{100 * value.difference:+.2f}{half}"
