@@ -1,7 +1,7 @@
 """How many candidates an ε-perturbed random subset sum needs: one function per statement.
 
-Candidates are x_i iid U[-1, 1], targets z in W = [-1/2, 1/2], |y_i| <= ε; n of them suffice at η if every
-z in W has an error <= η. Published: Lueker (1998); Xiong, Liao and Kyrillidis (2023, theorem 1).
+Candidates are x_i iid U[-1, 1], targets z in W = [-1/2, 1/2], |y_i| <= ε; n suffice at η if every z
+in W has an error <= η. Published: Lueker (1998); Xiong, Liao and Kyrillidis (2023, theorem 1).
 `candidates` and the two lower bounds are ours.
 """
 
@@ -46,7 +46,7 @@ def theorem1_probability(n: int, spare: int, eps: float, printed: bool = False) 
 
 
 def growth_bound(p, eps: float):
-    """E[p_{t+1} | A_t] >= p + (1−p) min(1, p+ε)/2 (the engine of theorem 1's proof; equal at ε = 0).
+    """E[p_{t+1} | A_t] >= p + (1−p) min(1, p+ε)/2 (in theorem 1's proof; equal at ε = 0).
 
     It also holds for the capped min(p_{t+1}, 2p+ε).
     """
@@ -151,11 +151,11 @@ def peak_density(k: int) -> float:
 
 
 def success_upper_bound(n: int, eta: float, eps: float) -> float:
-    """P(all z), and P of any one z, is at most min(1,2η) + Σ_{k>=1} C(n,k) min(1, 2(η+kε) f_k) (ours).
+    """P(all z) is at most min(1,2η) + Σ_{k>=1} C(n,k) min(1, 2(η+kε) f_k) (ours).
 
     A given z is reached by a given subset of size k with probability at most 2(η+kε)f_k, f_k the
-    peak density of its sum; integrate over z in W (for one fixed z != 0, |z| > η, without the
-    empty set's term).
+    peak density of its sum; integrate over z in W. The same sum without the empty set's
+    term bounds P of one fixed |z| > η.
 
     Args:
         n: Candidates.
@@ -172,7 +172,7 @@ def success_upper_bound(n: int, eta: float, eps: float) -> float:
 
 
 def lower_by_density(eta: float, eps: float, probability: float) -> float:
-    """The least n whose `success_upper_bound` is at least `probability`; inf if η = ε = 0 (ours)."""
+    """The least n with `success_upper_bound` >= `probability`; inf if η = ε = 0 (ours)."""
     if eta == eps == 0:
         return math.inf
     n = 0

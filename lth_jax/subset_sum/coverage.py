@@ -1,6 +1,6 @@
 """Which targets a candidate set reaches: unions of intervals, and Monte Carlo over random sets.
 
-Subset S reaches [σ_S − |S|ε − η, σ_S + |S|ε + η]. Sort all left ends and all right ends apart: the i-th gap of
+Subset S reaches [σ_S − |S|ε − η, σ_S + |S|ε + η]. Sort all left and all right ends apart: a gap of
 the union lies between right end i and left end i+1 wherever that left end is larger. So one draw's
 covering radius, sup over z of the least error, serves every η. Endpoints are float64 sums.
 """

@@ -1,4 +1,4 @@
-"""Fits every weight of a network by subset sums once, certifies the answers, and times HiGHS beside."""
+"""Fits every weight of a network by subset sums, certifies the answers, times HiGHS beside."""
 
 import resource
 import time
@@ -21,14 +21,14 @@ def problems(key: jax.Array, weights: Sequence[np.ndarray], n: int, sets: str):
         sets: "weight", a set for each weight, or "row", one for each output row.
 
     Returns:
-        z [m] float64 and x [m, n] float64 (drawn in float32).
+        z [m] float64, x [m, n] float64 (drawn in float32), and the number of candidates drawn.
     """
     z = np.concatenate([w.ravel() for w in weights]).astype(np.float64)
     low, high = float(z.min()), float(z.max())
     widths = [w.shape[1] for w in weights for _ in range(w.shape[0])]
     count = len(z) if sets == "weight" else len(widths)
     x = np.asarray(jax.random.uniform(key, (count, n), minval=low, maxval=high), np.float64)
-    return z, x if sets == "weight" else np.repeat(x, widths, axis=0)
+    return z, x if sets == "weight" else np.repeat(x, widths, axis=0), x.size
 
 
 def highs(x: np.ndarray, z: float, eps: float, tolerance: float, objective: str):
@@ -85,7 +85,7 @@ def fit(
         compiled in either, so `compile_seconds` is 0. `highs_ratio` is HiGHS's seconds per weight
         over ours, on `timed_by_highs` evenly spaced weights with |w| > η.
     """
-    z, x = problems(key, weights, n, sets)
+    z, x, drawn = problems(key, weights, n, sets)
     started = time.perf_counter()
     answer = solvers.solve(x, z, eps, eta, objective)
     solved = time.perf_counter()
@@ -113,7 +113,7 @@ def fit(
         "impossible": impossible,
         "verified": int((held.holds & answer.found).sum()),
         "kept": int(answer.mask.sum()),
-        "candidates": int(x.size),
+        "candidates": drawn,
         "max_error": float(answer.error.max()),
         "max_error_found": float(np.max(answer.error, where=answer.found, initial=0.0)),
         "seconds": verified - started,

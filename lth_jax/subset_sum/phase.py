@@ -1,4 +1,4 @@
-"""The phase diagram: minimal n over (η, ε) for every z in [-1/2, 1/2], by simulation and by theorem."""
+"""The phase diagram: minimal n over (η, ε) for all z in [-1/2, 1/2], simulated and by theorem."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def cells(
         most: Candidates per draw; a draw that needs more counts as a failure (n is then None).
 
     Returns:
-        eta, eps, n50 and n90 with 95 % intervals, our sufficient number at δ = 0.5 and 0.1, and both
+        eta, eps, n50 and n90 with 95 % intervals, our sufficient number at δ = 0.5 and 0.1, both
         lower bounds.
     """
     rows = []

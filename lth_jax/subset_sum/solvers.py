@@ -103,7 +103,7 @@ class _Run:
 
 
 def reachable(x, z, eps: float, tolerance: float) -> np.ndarray:
-    """Whether each target has a subset within tolerance, exactly; see `solve`, one step and no mask.
+    """Whether each target has a subset within tolerance, exactly; one search, no masks.
 
     Args:
         x: [n] or [m, n] candidates.

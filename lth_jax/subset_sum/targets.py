@@ -1,4 +1,4 @@
-"""Networks whose weights are to be approximated: a user's file, or a small one trained on digits."""
+"""Networks whose weights are to be approximated: a user's file, or one trained on digits."""
 
 import pathlib
 import zipfile
@@ -22,13 +22,14 @@ def load(path: str | pathlib.Path) -> list[np.ndarray]:
         InputError: If the file is missing, no npz, pickled, without a 2-D array or not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array; expected an .npz archive")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array, not an archive")
+        with archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise errors.InputError(f"target {path} does not exist.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise errors.InputError(f"target {path} is not a readable .npz file: {reason}.") from None
     weights = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind == "f" and a.size]
