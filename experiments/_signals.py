@@ -3,9 +3,11 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_ONE_REQUEST = 2.0  # seconds
 
 
 class Stopped(KeyboardInterrupt):
@@ -48,13 +50,17 @@ def raised():
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Pending]:
-    """While this context lasts, the first signal is only noted; a second one raises Stopped."""
+    """While this context lasts, the first signal is only noted; one more, later, raises Stopped."""
     pending = Pending()
+    noted_at = 0.0
 
     def note(number, frame):
-        if pending.number is not None:
+        nonlocal noted_at
+        # Some launchers send a signal to the process and to its group: that is one request.
+        if pending.number is not None and time.monotonic() - noted_at > _ONE_REQUEST:
             _raise(number, frame)
-        pending.number = number
+        if pending.number is None:
+            pending.number, noted_at = number, time.monotonic()
 
     with _handled(note):
         yield pending

@@ -65,35 +65,40 @@ def run(config: Config, study: str, console: rich.console.Console | None = None)
     console = console or rich.console.Console()
     if not console.is_terminal:
         console = rich.console.Console(file=console.file, width=_WIDTH)
-    process = parts.Process()
-    if config.distributed:
-        process = parts.join(config.coordinator, config.processes, config.process)
     with contextlib.ExitStack() as stack:
-        prepared = error = None
-        try:
-            prepared = _prepare(config, study, process, stack)
-        except (errors.InputError, errors.RunError) as caught:
-            error = caught
-        if config.distributed:
-            error = _agree(error, process, stack, prepared)
-        if error is not None:
-            raise error
+        if not config.distributed:
+            process, prepared = parts.Process(), _prepare(config, study, parts.Process(), stack)
+        else:
+            with parts.Meeting(config.coordinator, config.processes, config.process) as meeting:
+                process = meeting.process
+                prepared = _prepare_together(config, study, meeting, stack)
         return _Run(config, study, process, console, *prepared).run()
 
 
-def _agree(error, process, stack, prepared) -> Exception | None:
-    """Meets the other processes twice: when the folder is ready, when all have their parts."""
-    lost = parts.agree(error is None)
-    if not lost and process.count > 1:
-        try:
-            stack.enter_context(locks.hold(prepared[0] / process.lock))
-        except (OSError, errors.RunError) as caught:
-            error = errors.RunError(str(caught))
-        lost = parts.agree(error is None)
-    parts.leave()
+def _prepare_together(config, study, meeting, stack) -> tuple:
+    """Meets the other processes twice: when the folder is ready, when all hold their parts."""
+    process = meeting.process
+    prepared = _if_all_can(meeting, lambda: _prepare(config, study, process, stack))
+    if process.count > 1:
+        part = locks.hold(prepared[0] / process.lock)
+        _if_all_can(meeting, lambda: stack.enter_context(part))
+    return prepared
+
+
+def _if_all_can(meeting, do):
+    result = error = None
+    try:
+        result = do()
+    except (errors.InputError, errors.RunError) as caught:
+        error = caught
+    except OSError as caught:
+        error = errors.RunError(f"{caught.filename}: {caught.strerror}.")
+    lost = meeting.agree(error is None)
     if lost and error is None:
-        error = errors.RunError(f"process {lost[0]} of {process.count} could not start.")
-    return error
+        error = errors.RunError(f"process {lost[0]} of {meeting.process.count} could not start.")
+    if error is not None:
+        raise error
+    return result
 
 
 def _prepare(config, study, process, stack) -> tuple:

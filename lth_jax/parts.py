@@ -1,18 +1,19 @@
 """Many processes on one folder: who is who, who runs what, and one file of rows in the end.
 
 Lanes need nothing of each other, so processes meet only to learn their numbers and that the folder
-is theirs; then they leave jax.distributed again and each works on its own devices. Had they stayed,
-its coordination service would end all of them when one is lost.
+is theirs; then each works on its own devices and writes its own file. If they stayed connected, the
+coordination service of jax.distributed would end all of them when one is lost.
 """
 
 import contextlib
 import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
-
-import jax
 
 from lth_jax import errors, locks, plan, results
 
@@ -47,68 +48,100 @@ class Process(NamedTuple):
         return "checkpoints" if self.count == 1 else f"checkpoints-{self.name}"
 
 
-def join(
-    coordinator: str | None = None,
-    processes: int | None = None,
-    process: int | None = None,
-    timeout: int = 300,
-) -> Process:
-    """Meets the other processes of this job; call it before anything has used a device.
+class Meeting:
+    """The processes of one job, as long as they wait for each other; a context.
 
-    Args:
-        coordinator: "host:port" of process 0; None where jax detects the cluster.
-        processes: How many there are; None likewise.
-        process: Which one this is; None likewise.
-        timeout: Seconds to wait for the others.
-
-    Returns:
-        Which process this is. `agree` works until `leave`.
-
-    Raises:
-        InputError: If there is no cluster to detect or the others do not come.
+    A child process meets the others through jax.distributed; this one never joins it, so that its
+    devices are its own and no lost process can end it.
     """
-    try:
-        bind = None
-        if coordinator is not None and coordinator.rpartition(":")[0] in ("127.0.0.1", "localhost"):
-            bind = coordinator  # Else it would listen on all interfaces.
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process,
-            initialization_timeout=timeout,
-            coordinator_bind_address=bind if process == 0 else None,
+
+    def __init__(
+        self,
+        coordinator: str | None = None,
+        processes: int | None = None,
+        process: int | None = None,
+        timeout: int = 300,
+    ):
+        """Meets the other processes.
+
+        Args:
+            coordinator: "host:port" of process 0; None where jax detects the cluster.
+            processes: How many there are; None likewise.
+            process: Which one this is; None likewise.
+            timeout: Seconds to wait for the others.
+
+        Raises:
+            InputError: If there is no cluster to detect or the others do not come.
+        """
+        names = [] if coordinator is None else [coordinator, str(processes), str(process)]
+        program = pathlib.Path(__file__).with_name("meeting.py")
+        ours, theirs = os.pipe()
+        command = [sys.executable, "-P", str(program), str(theirs), str(timeout), *names]
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115
+        self._child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._complaints,
+            pass_fds=[theirs],
+            start_new_session=True,  # A Ctrl-C is for the parent, which then ends the child.
         )
-        return Process(jax.process_index(), jax.process_count())
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no cluster"
-        raise errors.InputError(f"--distributed: {reason}") from None
+        os.close(theirs)
+        self._answers = open(ours)  # noqa: SIM115
+        try:
+            self.process = Process(*self._next())
+        except BaseException:
+            self.__exit__()
+            raise
 
+    def agree(self, fine: bool) -> list[int]:
+        """Waits for all processes.
 
-def agree(fine: bool) -> list[int]:
-    """Waits for all processes.
+        Args:
+            fine: Whether this one can go on.
 
-    Args:
-        fine: Whether this one can go on.
+        Returns:
+            The numbers of those that cannot.
 
-    Returns:
-        The numbers of those that cannot.
-    """
-    import numpy as np
-    from jax.experimental import multihost_utils
+        Raises:
+            InputError: If one of them was lost.
+        """
+        try:
+            self._child.stdin.write(b"%d\n" % fine)
+            self._child.stdin.flush()
+        except OSError:
+            raise self._trouble() from None
+        return [index for index, fine in enumerate(self._next()) if not fine]
 
-    everyone = np.ravel(multihost_utils.process_allgather(np.int32(fine)))
-    return [index for index, fine in enumerate(everyone) if not fine]
+    def _next(self) -> list[int]:
+        line = self._answers.readline()
+        if not line:
+            raise self._trouble()
+        return [int(word) for word in line.split()]
 
+    def _trouble(self) -> errors.InputError:
+        self._child.wait()
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode(errors="replace").strip().splitlines()
+        reason = " ".join(lines[-1].split())[:200] if lines else "the other processes were lost"
+        return errors.InputError(f"--distributed: {reason}")
 
-def leave() -> None:
-    """Ends `join`: from now on this process sees its own devices alone, as if it had none beside.
+    def __enter__(self):
+        return self
 
-    Arrays and compiled programs from before are lost.
-    """
-    from jax.extend import backend
-
-    jax.distributed.shutdown()
-    backend.clear_backends()
+    def __exit__(self, *exception):
+        """Leaves: the others wait no more."""
+        with contextlib.suppress(OSError):
+            self._child.stdin.close()
+        if any(exception):
+            self._child.terminate()
+        try:
+            self._child.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._answers.close()
+        self._complaints.close()
 
 
 def deal(wanted: Sequence[plan.Lane], process: Process, scaled: bool = False) -> list[plan.Lane]:
