@@ -147,6 +147,25 @@ def test_rounding_ties_fall_back_to_fractions():
     assert not subset_sum.solve(x[0], [0.1 + 0.2], 0.0, 0.0).found[0]
 
 
+def test_an_overlap_that_is_only_just_missed_is_not_found():
+    """The other interval reaches far beyond z; only |z − σ_S| − |S|ε says it starts after z."""
+    x, eps = np.array([100.0, 0.3]), 0.1
+    z = np.nextafter(0.3 - 0.1, 0)
+    missed = fractions.Fraction(0.3) - fractions.Fraction(z) > fractions.Fraction(eps)
+    while not missed:
+        z = np.nextafter(z, 0)
+        missed = fractions.Fraction(0.3) - fractions.Fraction(z) > fractions.Fraction(eps)
+    for objective in subset_sum.OBJECTIVES:
+        found = subset_sum.solve(x, [z, np.nextafter(z, 1)], eps, 0.0, objective).found
+        assert found.tolist() == [False, True]
+
+
+def test_a_tolerance_between_two_quanta_is_not_rounded_up():
+    tolerances = (np.nextafter(0.25, 0), 0.25)
+    found = [subset_sum.solve([0.5], [0.75], 0.0, t).found[0] for t in tolerances]
+    assert found == [False, True]
+
+
 def test_exact_solver_agrees_with_the_search():
     rng = np.random.default_rng(0)
     x, z = instances(rng, 20, 9, 64)

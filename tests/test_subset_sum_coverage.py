@@ -49,6 +49,13 @@ def test_covering_radius_is_the_largest_least_error(eps, n):
         assert coverage.measure(coverage.covered(x, eps, radius * (1 - 1e-6))) < 1
 
 
+@pytest.mark.parametrize(
+    ("x", "radius"), [([], 0.5), ([0.9], 0.5), ([2.0], 0.5), ([0.8, -0.9], 0.4), ([-0.6, 3], 0.5)]
+)
+def test_the_ends_of_the_interval_cut_its_gaps(x, radius):
+    assert coverage.covering_radius(x, 0.0) == pytest.approx(radius)
+
+
 def test_minimal_prefixes_equal_a_search_over_all():
     x = np.random.default_rng(3).uniform(-1, 1, 12)
     radii = [coverage.covering_radius(x[:n], 0.02) for n in range(13)]

@@ -71,13 +71,12 @@ def _closes(x: np.ndarray, owner: np.ndarray, z: np.ndarray, n: int, eps: float,
     """
     reached = np.zeros(len(z), bool)
     single = np.ones(len(z), bool)
-    start = 0
-    for count in np.bincount(owner, minlength=len(x)):  # owner is sorted
-        part = slice(start, start + count)
-        start += count
-        if count * search.keys_per_target(n) > (2 << n) + _CALLS:
-            single[part] = False
-            reached[part] = _shared_reach(x[owner[part.start], :n], z[part], eps, eta)
+    count = np.bincount(owner, minlength=len(x))
+    stop = np.cumsum(count)  # owner is sorted: the targets of a set stand together
+    for i in np.flatnonzero(count * search.keys_per_target(n) > (2 << n) + _CALLS):
+        part = slice(stop[i] - count[i], stop[i])
+        single[part] = False
+        reached[part] = _shared_reach(x[i, :n], z[part], eps, eta)
     if single.any():
         reached[single] = solvers.reachable(x[owner[single], :n], z[single], eps, eta)
     return reached

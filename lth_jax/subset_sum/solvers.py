@@ -79,9 +79,8 @@ class _Run:
         """Which open targets the search of `p` reached; fractions decide what rounding cannot."""
         self.subset[self.open] = seen.subset
         reached = seen.gap <= p.tolerance
-        for i in np.flatnonzero(
-            np.abs(seen.gap - p.tolerance) <= np.where(p.slack, p.slack + 1, -1)
-        ):
+        doubt = np.where(p.slack, p.slack + 1, -1)
+        for i in np.flatnonzero(np.abs(seen.gap - p.tolerance) <= doubt):
             at = self.open[i]
             x = self.x[at, : p.x.shape[1]]
             reached[i] = self._within(x, at)
