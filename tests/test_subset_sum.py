@@ -149,15 +149,14 @@ def test_rounding_ties_fall_back_to_fractions():
 
 def test_an_overlap_that_is_only_just_missed_is_not_found():
     """The other interval reaches far beyond z; only |z − σ_S| − |S|ε says it starts after z."""
-    x, eps = np.array([100.0, 0.3]), 0.1
-    z = np.nextafter(0.3 - 0.1, 0)
-    missed = fractions.Fraction(0.3) - fractions.Fraction(z) > fractions.Fraction(eps)
-    while not missed:
-        z = np.nextafter(z, 0)
-        missed = fractions.Fraction(0.3) - fractions.Fraction(z) > fractions.Fraction(eps)
-    for objective in subset_sum.OBJECTIVES:
-        found = subset_sum.solve(x, [z, np.nextafter(z, 1)], eps, 0.0, objective).found
-        assert found.tolist() == [False, True]
+    rng = np.random.default_rng(8)
+    for value, eps in zip(rng.uniform(0.2, 0.9, 100), rng.uniform(0.05, 0.15, 100), strict=True):
+        x, z = np.array([100.0, value]), value - eps
+        while fractions.Fraction(value) - fractions.Fraction(z) <= fractions.Fraction(eps):
+            z = np.nextafter(z, 0)
+        answer = subset_sum.solve(x, [z, np.nextafter(z, 1)], eps, 0.0)
+        reaches = subset_sum.verify(x, [z, np.nextafter(z, 1)], eps, 0.0, answer).reaches
+        assert not answer.found[0] and np.array_equal(reaches, answer.found)
 
 
 def test_a_tolerance_between_two_quanta_is_not_rounded_up():

@@ -1,7 +1,14 @@
 """ε-perturbed random subset sum: exact solvers, certificates, coverage and bounds."""
 
 from lth_jax.subset_sum.certificate import Certificate, verify
-from lth_jax.subset_sum.solvers import MAX_CANDIDATES, OBJECTIVES, Status, Subset, solve
+from lth_jax.subset_sum.solvers import (
+    MAX_CANDIDATES,
+    OBJECTIVES,
+    Status,
+    Subset,
+    reachable,
+    solve,
+)
 
 __all__ = [
     "MAX_CANDIDATES",
@@ -9,6 +16,7 @@ __all__ = [
     "Certificate",
     "Status",
     "Subset",
+    "reachable",
     "solve",
     "verify",
 ]
