@@ -110,6 +110,22 @@ def test_a_step_that_stays_inside_is_the_optimizers_own(eps, norm, key):
             np.testing.assert_array_equal(held[leaf], free[leaf])
 
 
+def test_only_steps_that_would_leave_are_changed(key):
+    key_weights, key_pull = jax.random.split(key)
+    center = weights_of(key_weights)
+    steps = gradients(key_pull, center, 0)
+    for norm in ["linf", "l2", "l2_global"]:
+        tx = ball.keep_in_ball(1e3, norm=norm)
+        held, _ = tx.update(steps, tx.init(center), center)
+        for name in center:
+            np.testing.assert_array_equal(held[name], steps[name])
+    tx = ball.keep_in_ball(0.5)
+    held, _ = tx.update(steps, tx.init(center), center)
+    inside = np.abs(np.float64(center["a"] + steps["a"]) - np.float64(center["a"])) <= 0.5
+    assert 0.2 < inside.mean() < 0.8
+    np.testing.assert_array_equal(held["a"] == steps["a"], inside)
+
+
 @pytest.mark.parametrize("eps", [1e-30, 1e-8, 1e-3, 1e30])
 def test_tiny_and_huge_balls_hold(eps, key):
     key_weights, key_pull = jax.random.split(key)
@@ -200,6 +216,14 @@ def test_random_points_lie_inside_and_fill_the_ball(jitted, norm, key):
     if norm == "linf":
         mean = np.mean(np.abs(np.float64(point["a"]) - np.float64(center["a"])))
         np.testing.assert_allclose(mean, 0.025, rtol=0.05)
+
+
+def test_random_points_do_not_round_out_of_a_small_ball(key):
+    center = {"a": jnp.linspace(1, 2, 500)}
+    for eps in ball.round_toward_zero([3e-7, 5e-7], np.float32):
+        for shared in [False, True]:
+            point = ball.random_in_ball(jax.random.clone(key), center, eps, shared=shared)
+            assert ball.displacement(center, point) <= eps
 
 
 def test_one_shared_shift_per_tensor(key):
