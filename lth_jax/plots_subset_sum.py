@@ -22,7 +22,9 @@ def phase_map(rows: Sequence[dict], path: str | pathlib.Path) -> None:
         i, j = etas.index(row["eta"]), epsilons.index(row["eps"])
         grid[i, j] = np.nan if row["n50"] is None else row["n50"]
         axes.text(j, i, f"{row['n50']}/{row['n90']}", ha="center", va="center", color="white")
-    image = axes.imshow(grid, aspect="auto", cmap="viridis")
+    # From dark to middle tones only, so that the white numbers can be read in every cell.
+    top = np.nanmax(grid) * 1.3
+    image = axes.imshow(grid, aspect="auto", cmap="viridis", vmax=top)
     axes.set_xticks(range(len(epsilons)), [f"{eps:g}" for eps in epsilons])
     axes.set_yticks(range(len(etas)), [f"{eta:g}" for eta in etas])
     axes.set(xlabel="ε", ylabel="η", title="minimal n at 50 % / 90 % success, all z in [-1/2, 1/2]")
