@@ -23,7 +23,7 @@ CONFIG = dataclasses.replace(
     train_size=10_000,
     perturb_epochs=2,
     prune_epochs=2,
-    microbatch=32,
+    microbatch=16,
 )
 # Ramanujan et al. 2020, their CIFAR recipe for Conv-k: batch 128, cosine, 100 epochs, augmented.
 PRESETS = {

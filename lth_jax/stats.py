@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 class Mean(NamedTuple):
@@ -43,7 +43,7 @@ def mean(values: Sequence[float], level: float = 0.95) -> Mean:
         raise ValueError("expected finite values, got some that are not.")
     if len(x) < 2:
         return Mean(float(x[0]) if len(x) else math.nan, math.nan, len(x))
-    half = stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    half = special.stdtrit(len(x) - 1, 0.5 + level / 2) * x.std(ddof=1) / math.sqrt(len(x))
     return Mean(float(x.mean()), float(half), len(x))
 
 
@@ -66,9 +66,9 @@ def paired(values: Sequence[float], baseline: Sequence[float], level: float = 0.
     difference = mean(np.subtract(values, baseline, dtype=np.float64), level)
     if difference.n < 2:
         return Paired(difference.mean, math.nan, math.nan, difference.n)
-    error = difference.half / stats.t.ppf(0.5 + level / 2, difference.n - 1)
+    error = difference.half / special.stdtrit(difference.n - 1, 0.5 + level / 2)
     if error == 0:
         p = 1.0 if difference.mean == 0 else 0.0
     else:
-        p = float(2 * stats.t.sf(abs(difference.mean) / error, difference.n - 1))
+        p = float(2 * special.stdtr(difference.n - 1, -abs(difference.mean) / error))
     return Paired(difference.mean, difference.half, p, difference.n)
