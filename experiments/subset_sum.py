@@ -3,6 +3,7 @@
 Phase diagram of the minimal n over (η, ε), all z in [-1/2, 1/2]:
 
     python -m experiments.subset_sum
+    n50 ≈ 1.15 lg(1/max(η,ε)) + 1.12, R² .92, 31 cells, 1,000 trials each; 51 s, 4790598
 
 Figure 2 on the published 784-500-10 target (397,000 weights), 10 draws per cell:
 
