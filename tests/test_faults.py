@@ -1,0 +1,246 @@
+"""Faults: processes killed at any moment, full disks, read-only folders, damaged files."""
+
+import collections
+import os
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import stat
+import tempfile
+import time
+
+import pytest
+import study
+
+from lth_jax import grid, results
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Makes the study stop itself by SIGTERM after so many slices."""
+
+    def after(count):
+        progress, seen = grid.Progress, []
+
+        def noticed(*fields):
+            seen.append(fields)
+            if len(seen) == count:
+                signal.raise_signal(signal.SIGTERM)
+            return progress(*fields)
+
+        monkeypatch.setattr(grid, "Progress", noticed)
+
+    yield after
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """An undisturbed run."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    assert study.main(out) == 0
+    return out
+
+
+def one_line(capsys, *words):
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.endswith("\n"), error
+    for word in words:
+        assert word in error
+    return error
+
+
+def test_a_disk_that_fills_up_costs_no_row(tmp_path, capsys, plain):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # Room for three rows of six.
+    try:
+        assert study.main(tmp_path) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    one_line(capsys, "results.jsonl: File too large", "the same command")
+    assert 1 <= len(study.rows(tmp_path)) < 6
+    before = (tmp_path / "results.jsonl").read_bytes()
+    assert study.main(tmp_path) == 0
+    assert (tmp_path / "results.jsonl").read_bytes().startswith(before)
+    assert study.rows(tmp_path) == study.rows(plain)
+
+
+def test_checkpoints_that_do_not_fit_do_not_end_the_run(tmp_path, capsys, plain):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4500, limits[1]))  # Rows fit, a network does not.
+    try:
+        study.main(tmp_path, checkpoint_minutes="0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "no checkpoint written" in capsys.readouterr().err
+    assert study.rows(tmp_path) == study.rows(plain)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(capsys, plain):
+    place = pathlib.Path(tempfile.mkdtemp())
+    out = place / "run"
+    shutil.copytree(plain, out)
+    text = (out / "results.jsonl").read_bytes()
+    (out / "results.jsonl").write_bytes(text[: text.index(b"\n") + 1])
+    (out / ".lock").unlink()
+    before = study.tree(place)
+    for path in (place, out):
+        path.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
+    root = os.geteuid() == 0
+    if root:  # To root nothing is read-only: be somebody else for a moment.
+        os.seteuid(65534)
+    try:
+        assert study.main(out) == 2
+        one_line(capsys, f"--out={out}: Permission denied")
+        assert study.main(place / "new") == 2
+        one_line(capsys, "Permission denied")
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in (place, out):
+            path.chmod(0o755)
+    assert study.tree(place) == before
+    shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere/x", "/dev/null", "/dev/null/x", "a\0b", "x" * 300])
+def test_impossible_folders_are_refused(tmp_path, monkeypatch, capsys, out):
+    monkeypatch.chdir(tmp_path)
+    assert study.main(out) == 2
+    one_line(capsys, "--out=")
+    assert list(tmp_path.iterdir()) == []
+
+
+def damage(data, how):
+    middle = len(data) // 2
+    if how == "flipped":
+        return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+    return {"truncated": data[: middle + 3], "empty": b"", "zeros": bytes(len(data))}[how]
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "empty", "zeros"])
+@pytest.mark.parametrize("name", ["results.jsonl", "config.json"])
+def test_damaged_files_are_named_or_made_good(tmp_path, capsys, plain, name, how):
+    out = tmp_path / "run"
+    shutil.copytree(plain, out)
+    (out / name).write_bytes(damage((plain / name).read_bytes(), how))
+    before = study.tree(out)
+    status = study.main(out)
+    if name == "results.jsonl" and how in ("truncated", "empty", "zeros"):
+        # Lines that were not written to their end are run again.
+        assert status == 0
+        assert study.rows(out) == study.rows(plain)
+    else:
+        assert status == 2
+        one_line(capsys, name if how != "flipped" or name != "config.json" else str(out))
+        assert study.tree(out) == before
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_checkpoints_cost_time_and_no_row(tmp_path, capsys, plain, interrupt, damaged):
+    interrupt(3)
+    assert study.main(tmp_path, checkpoint_minutes="0") == 143
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert len(kept) == 2
+    capsys.readouterr()
+    for place in kept[-damaged:]:
+        file = max((p for p in place.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+        file.write_bytes(damage(file.read_bytes(), "flipped"))
+    assert study.main(tmp_path) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == damaged and all("damaged checkpoint passed over" in x for x in lines)
+    assert study.rows(tmp_path) == study.rows(plain)
+
+
+def phase(out):
+    """What a killed process was at, from what it left."""
+    if not (out / "config.json").exists():
+        return "starting"
+    there = (out / "results.jsonl").exists()
+    if there and not (out / "results.jsonl").read_bytes().endswith(b"\n"):
+        return "writing a row"
+    if (out / "checkpoints" / "unfinished").exists():
+        return "saving a checkpoint"
+    rows = len(results.read(out / "results.jsonl")[0])
+    if rows == 6:
+        return "reporting"
+    if not (out / "checkpoints").exists():
+        return "compiling or in the first slice"
+    return "in the first block" if rows == 0 else "between rows and blocks"
+
+
+@pytest.mark.slow
+def test_killed_at_20_random_moments_nothing_is_lost(tmp_path):
+    cache = tmp_path / "cache"
+    settings = {"checkpoint_minutes": "0", "prune_epochs": "40", "perturb_epochs": "20"}
+    begun = time.monotonic()
+    with study.start(tmp_path / "warm", cache, **settings) as process:
+        assert process.wait() == 0, process.stderr.read()
+    begun = time.monotonic()
+    with study.start(tmp_path / "plain", cache, **settings) as process:
+        assert process.wait() == 0
+    duration = time.monotonic() - begun
+    undisturbed = study.rows(tmp_path / "plain")
+    choose = random.Random(7)
+    hit, kills, folders, finished = collections.Counter(), 0, 0, 0
+    out = None
+    while kills < 20 or out is not None:
+        if out is None:
+            out, folders = tmp_path / f"run{folders}", folders + 1
+        done = study.tree(out).get("results.jsonl", b"") if out.exists() else b""
+        with study.start(out, cache, **settings) as process:
+            try:
+                # Most of the time goes by before the first slice; the rest is more interesting.
+                low = 0.0 if choose.random() < 0.25 else 0.5
+                limit = choose.uniform(low, 1.0) * duration
+                status = process.wait(limit if kills < 20 else None)
+                assert status == 0, process.stderr.read()
+                assert "Traceback" not in process.stderr.read()
+                assert study.rows(out) == undisturbed
+                out, finished = None, finished + 1
+            except Exception as error:
+                if type(error).__name__ != "TimeoutExpired":
+                    raise
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                hit[phase(out) if out.exists() else "starting"] += 1
+        if out is not None and out.exists():  # No finished byte was touched.
+            now = study.tree(out).get("results.jsonl", b"")
+            assert now.startswith(done[: done.rfind(b"\n") + 1])
+    print(f"\n{kills} kills, {finished} folders finished: {dict(hit)}; one run {duration:.1f} s")
+    assert finished == folders and len(hit) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_to_a_real_process_ends_it_with_a_word(tmp_path, name, status):
+    with study.start(tmp_path, prune_epochs="20000") as process:
+        wait_for(lambda: (tmp_path / "config.json").exists(), process)
+        time.sleep(8)  # Into compiling or training.
+        process.send_signal(getattr(signal, name))
+        assert process.wait(60) == status
+        error = process.stderr.read()
+    assert error == f"stopped by {name}: the same command continues\n"
+
+
+@pytest.mark.slow
+def test_of_two_processes_on_a_folder_one_leaves_or_waits(tmp_path):
+    with study.start(tmp_path, prune_epochs="200") as first:
+        wait_for(lambda: (tmp_path / "config.json").exists(), first)
+        with study.start(tmp_path, prune_epochs="200", lock="wait") as third:
+            with study.start(tmp_path, prune_epochs="200") as second:
+                assert second.wait() == 3
+                error = second.stderr.read()
+                assert "in use by process" in error and error.count("\n") == 1
+            assert first.wait() == 0
+            assert third.wait() == 0
+            assert "waiting for it" in third.stderr.read()
+            assert "6 lanes, 0 to run" in third.stdout.read()
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
