@@ -135,7 +135,7 @@ def read_flags(
             flags.DEFINE_string(name, None, about, flag_values=values)
     try:
         rest = values(["study", *argv])[1:]
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # ValueError: --noflag=value.
         raise errors.InputError(" ".join(str(error).split())) from None
     if rest:
         raise errors.InputError(f"expected flags like --name=value, got {rest[0]!r}.")

@@ -146,8 +146,8 @@ def _check_memory(config, shapes) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if jax.default_backend() == "cpu" and needed > memory:
         raise errors.InputError(
-            f"--model={config.model} --width={config.width}: one lane needs {needed / 1e9:.1f} GB, "
-            f"the machine has {memory / 1e9:.1f}."
+            f"--model={config.model} --width={config.width}: one lane needs more memory than the "
+            f"{memory / 1e9:.1f} GB of this machine."
         )
 
 

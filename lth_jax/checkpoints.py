@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -44,7 +45,7 @@ def save(folder: str | os.PathLike, meta: Any, arrays: Mapping[str, np.ndarray])
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        with orbax.PyTreeCheckpointer() as writer:
+        with _quiet_threads(), orbax.PyTreeCheckpointer() as writer:
             writer.save(unfinished / _ARRAYS, tree)
         text = json.dumps({"names": names, "empty": empty, "meta": meta})
         (unfinished / _META).write_text(text)
@@ -111,6 +112,17 @@ def _read(place: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
     arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in empty.items()}
     arrays |= {name: tree[plain] for plain, name in whole.items()}
     return stored["meta"], {name: arrays[name] for name in names}
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keeps orbax's threads from printing a traceback: their errors are raised here as well."""
+    before = threading.excepthook
+    threading.excepthook = lambda arguments: None
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _numbers(folder: pathlib.Path) -> list[int]:
