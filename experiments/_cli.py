@@ -45,6 +45,8 @@ class Machine:
 
 def start_backend(machine: Machine) -> None:
     """Sets the device count and the compile cache; only before JAX's backend has started."""
+    # Else matplotlib makes folders of its own in the user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     import jax
 
     count = machine.cpu_devices or len(os.sched_getaffinity(0))

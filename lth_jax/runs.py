@@ -68,7 +68,16 @@ def git_revision() -> str | None:
     """The commit of the code that runs, "-dirty" if it was changed; None outside a checkout."""
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            # Without the option it may write to the checkout, and leave its lock behind if it dies.
+            [
+                "git",
+                "--no-optional-locks",
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=12",
+                "--exclude=*",
+            ],
             cwd=pathlib.Path(__file__).parent,
             capture_output=True,
             text=True,
