@@ -134,3 +134,13 @@ def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim):
     ours, theirs = study.rows(tmp_path), study.rows(alone / "run")
     assert study.by_lane(ours) == study.by_lane(theirs)
     assert not list(tmp_path.glob("results.part-*")) and not list(tmp_path.glob("checkpoints*"))
+
+
+@pytest.mark.slow
+def test_when_one_process_cannot_start_all_end_with_a_line(tmp_path, alone):
+    (tmp_path / "config.json").write_text("{}")
+    processes = start_all(tmp_path, alone / "cache", 2, **SETTINGS)
+    assert [process.wait() for process in processes] == [2, 2]
+    for process in processes:
+        error = process.stderr.read()
+        assert "belongs to other settings" in error and error.count("\n") == 1
