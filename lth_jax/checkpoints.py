@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from lth_jax import errors
 
 KEPT = 2
+_ROOM = 1 << 16  # bytes that a checkpoint takes beside its arrays
 _META, _SUMS, _ARRAYS, _UNFINISHED = "meta.json", "sums.json", "arrays", "unfinished"
 
 
@@ -45,7 +45,8 @@ def save(folder: str | os.PathLike, meta: Any, arrays: Mapping[str, np.ndarray])
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        with _quiet_threads(), orbax.PyTreeCheckpointer() as writer:
+        _reserve(unfinished, _ROOM + sum(array.nbytes for array in arrays.values()))
+        with orbax.PyTreeCheckpointer() as writer:
             writer.save(unfinished / _ARRAYS, tree)
         text = json.dumps({"names": names, "empty": empty, "meta": meta})
         (unfinished / _META).write_text(text)
@@ -114,15 +115,15 @@ def _read(place: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
     return stored["meta"], {name: arrays[name] for name in names}
 
 
-@contextlib.contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """Keeps orbax's threads from printing a traceback: their errors are raised here as well."""
-    before = threading.excepthook
-    threading.excepthook = lambda arguments: None
+def _reserve(folder: pathlib.Path, size: int) -> None:
+    """Raises OSError if so many bytes do not fit: orbax's threads take a full disk badly."""
+    place = folder / "room"
+    file = os.open(place, os.O_WRONLY | os.O_CREAT)
     try:
-        yield
+        os.posix_fallocate(file, 0, size)
     finally:
-        threading.excepthook = before
+        os.close(file)
+        place.unlink()
 
 
 def _numbers(folder: pathlib.Path) -> list[int]:

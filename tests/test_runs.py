@@ -235,8 +235,8 @@ def test_a_checkpoint_that_does_not_fit_the_disk_leaves_the_others(tmp_path):
     checkpoints.save(tmp_path, 0, arrays())
     before = study.tree(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    noise = np.random.default_rng(0).normal(size=(100, 100))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    noise = np.random.default_rng(0).normal(size=(300, 300))
     try:
         with pytest.raises(errors.RunError, match="no checkpoint written"):
             checkpoints.save(tmp_path, 1, {"noise": noise})
