@@ -1,0 +1,120 @@
+"""Benchmark: training steps per lane against PyTorch and against our own dense step."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from experiments import _benchmark, _torch_peers
+
+_LANES = 8
+_STEPS = {"lenet": 60, "conv2": 2, "conv4": 2}
+_PEER_STEPS = {"lenet": 20, "conv2": 2, "conv4": 2}
+# Multiplications and additions of a step's forward pass, per image; the backward pass takes twice
+# as many, but for the first layer, whose images need no gradient.
+_FLOPS = {
+    "conv2": (2 * 32**2 * 27 * 64, 2 * (32**2 * 576 * 64 + 16384 * 256 + 256**2 + 2560)),
+    "conv4": (
+        2 * 32**2 * 27 * 64,
+        2 * (32**2 * 576 * 64 + 16**2 * (576 * 128 + 1152 * 128) + 8192 * 256 + 256**2 + 2560),
+    ),
+}
+
+
+def matrix_rate(steppers: int = 2) -> tuple:
+    """(flops of one call, a call that multiplies matrices on every device at once)."""
+    size = 1536
+    devices = jax.local_devices()
+    pairs = [jax.device_put(jnp.ones((size, size)), device) for device in devices]
+    multiply = jax.jit(lambda a: a @ a)
+
+    def call():
+        return [multiply(a) for a in pairs]
+
+    return 2 * size**3 * len(devices), call
+
+
+def _peers(net, hows, layouts):
+    """Timed requests to PyTorch on all cores, and on every core by itself."""
+    count = len(jax.local_devices())
+    groups = {"all cores": [_torch_peers.Worker(count)]}
+    if count > 1:
+        groups["a process per core"] = [_torch_peers.Worker(1) for _ in range(count)]
+    timed = {}
+    for where, workers in groups.items():
+        for how in hows:
+            for last in layouts:
+                layout = {True: ", channels last", False: ", NCHW"}[last] if net != "lenet" else ""
+                request = {"net": net, "how": how, "channels_last": last}
+                timed[f"torch {how}{layout}, {where}"] = functools.partial(
+                    _torch_peers.together, workers, **request, steps=_PEER_STEPS[net]
+                )
+    return timed, [worker for workers in groups.values() for worker in workers]
+
+
+def _lenet(group, rounds):
+    dataset, problem = _benchmark.random_data("lenet"), _benchmark.problem("lenet")
+    ours = _benchmark.Stepper(problem, dataset, "prune", _LANES)
+    dense = _benchmark.Stepper(problem, dataset, "perturb", _LANES)
+    timed = {
+        "ours": lambda: ours.step(_STEPS["lenet"]),
+        "dense": lambda: dense.step(_STEPS["lenet"]),
+    }
+    hows = [name.rsplit(".")[-1] for name in group.targets if ".torch" in name or "torch." in name]
+    peers, workers = _peers("lenet", hows, (False,)) if _benchmark.HAS_TORCH and hows else ({}, [])
+    times = _benchmark.in_turn({**timed, **peers}, rounds)
+    for worker in workers:
+        worker.close()
+    rows = []
+    for name, target in group.targets.items():
+        how = "dense" if name.endswith("dense_step") else f"torch {name.rsplit('.')[-1]}"
+        if how.startswith("torch") and not _benchmark.HAS_TORCH:
+            rows.append(_benchmark.Row(name, None, None, target, {}, "torch is not installed"))
+            continue
+        peer, peer_ms = _benchmark.median(times, how)
+        _, ours_ms = _benchmark.median(times, "ours")
+        notes = {"peer": peer, "lanes": _LANES, "compile_ms": ours.compile_ms}
+        rows.append(_benchmark.Row(name, ours_ms, peer_ms, target, notes))
+    return rows
+
+
+def _conv(net, group, rounds):
+    lanes = len(jax.local_devices())
+    ours = _benchmark.Stepper(_benchmark.problem(net), _benchmark.random_data(net), "prune", lanes)
+    flops, multiply = matrix_rate()
+    timed = {
+        "ours": lambda: ours.step(_STEPS[net]),
+        "product": lambda: _benchmark.milliseconds(multiply),
+    }
+    peers, workers = _peers(net, ("sort", "kthvalue"), (False, True))
+    times = _benchmark.in_turn({**timed, **peers}, rounds, list(peers))
+    for worker in workers:
+        worker.close()
+    peer, peer_ms = _benchmark.median(times, "torch")
+    _, ours_ms = _benchmark.median(times, "ours")
+    rate = flops / _benchmark.median(times, "product")[1]
+    first, rest = _FLOPS[net]
+    share = _torch_peers.BATCH * (2 * first + 3 * rest) / ours_ms / rate
+    notes = {
+        "peer": peer,
+        "lanes": lanes,
+        "compile_ms": ours.compile_ms,
+        "share_of_product_rate": share,
+        "product_gflops": rate / 1e6,
+    }
+    return [_benchmark.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
+
+
+GROUPS = [
+    _benchmark.Group(
+        {
+            "edge_popup/lenet/torch.sort": 12.0,
+            "edge_popup/lenet/torch.kthvalue": 3.0,
+            "edge_popup/lenet/dense_step": 1 / 1.6,
+        },
+        _lenet,
+        needs_torch=False,
+    ),
+    _benchmark.Group({"edge_popup/conv2/torch.best": 1.2}, functools.partial(_conv, "conv2")),
+    _benchmark.Group({"edge_popup/conv4/torch.best": 1.0}, functools.partial(_conv, "conv4")),
+]

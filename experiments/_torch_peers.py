@@ -1,0 +1,207 @@
+"""What the benchmark is measured against: PyTorch, in processes of its own, one request per line.
+
+Written from the papers' descriptions: edge-popup (Ramanujan et al. 2020) finds its mask in every
+forward pass by a full sort, as its authors do, or by kthvalue; dense training of the same nets
+(LeNet-300-100; the Conv-2 and Conv-4 of Frankle & Carbin 2019), without biases.
+
+    python -m experiments._torch_peers THREADS < requests
+"""
+
+import functools
+import json
+import math
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+SIZES = {"lenet": (25_600, 28, 1), "conv2": (5_120, 32, 3), "conv4": (5_120, 32, 3)}
+BATCH = 128
+_PAIRS = {"lenet": 0, "conv2": 1, "conv4": 2}
+
+
+class Worker:
+    """A process that answers requests; those of several can be under way at once."""
+
+    def __init__(self, threads: int):
+        """Starts it; `threads` is what torch.set_num_threads gets."""
+        command = [sys.executable, "-m", "experiments._torch_peers", str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, **request) -> None:
+        """Sends a request; see `_answer`."""
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> float:
+        """Milliseconds of the oldest request that has not been answered.
+
+        Raises:
+            RuntimeError: If the process ended.
+        """
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("a PyTorch process ended before it answered.")
+        return float(line)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def together(workers: list[Worker], **request) -> float:
+    """The same request to all workers at once: milliseconds over their number, the throughput."""
+    for worker in workers:
+        worker.ask(**request)
+    return max([worker.answer() for worker in workers]) / len(workers)
+
+
+def _masked(torch, how, kept):
+    """(scores >= 0) -> a mask of the top `kept`, with the straight-through gradient."""
+
+    class Subnet(torch.autograd.Function):
+        @staticmethod
+        def forward(context, scores):
+            flat = scores.flatten()
+            removed = flat.numel() - kept
+            if how == "sort":
+                mask = torch.empty_like(flat)
+                order = flat.sort().indices
+                mask[order[:removed]] = 0
+                mask[order[removed:]] = 1
+            elif removed:
+                mask = (flat > flat.kthvalue(removed).values).to(flat.dtype)
+            else:
+                mask = torch.ones_like(flat)
+            return mask.view_as(scores)
+
+        @staticmethod
+        def backward(context, gradient):
+            return gradient
+
+    return Subnet.apply
+
+
+def _shapes(net):
+    if net == "lenet":
+        return [], [(300, 784), (100, 300), (10, 100)]
+    channels, convs = 3, []
+    for pair in range(_PAIRS[net]):
+        for _ in range(2):
+            convs.append((64 * 2**pair, channels, 3, 3))
+            channels = 64 * 2**pair
+    side = 32 // 2 ** _PAIRS[net]
+    return convs, [(256, channels * side**2), (256, 256), (10, 256)]
+
+
+@functools.cache
+def _stepper(net, how, channels_last, sparsity=0.5):
+    """A function that takes one training step of a net."""
+    import torch
+    from torch.nn import functional as nn
+
+    torch.manual_seed(0)
+    convs, denses = _shapes(net)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    moving, layers = [], []
+    for shape in [*convs, *denses]:
+        fan_in = math.prod(shape[1:])
+        weight = torch.randn(shape) * math.sqrt(2 / fan_in)
+        scores = (torch.rand(shape) * 2 - 1) / math.sqrt(fan_in)
+        if len(shape) == 4:
+            weight, scores = (a.contiguous(memory_format=layout) for a in (weight, scores))
+        trained = weight if how == "dense" else scores
+        moving.append(trained.requires_grad_())
+        kept = weight.numel() - int(weight.numel() * sparsity)
+        layers.append((weight, scores, _masked(torch, how, kept)))
+
+    def weight_of(layer):
+        weight, scores, mask = layer
+        return weight if how == "dense" else weight * mask(scores.abs())
+
+    def logits(x):
+        for index, layer in enumerate(layers[: len(convs)]):
+            x = nn.relu(nn.conv2d(x, weight_of(layer), padding=1))
+            if index % 2:
+                x = nn.max_pool2d(x, 2)
+        x = x.flatten(1)
+        for layer in layers[len(convs) : -1]:
+            x = nn.relu(nn.linear(x, weight_of(layer)))
+        return nn.linear(x, weight_of(layers[-1]))
+
+    rate, decay = (0.01, 0.0) if how == "dense" else (0.1, 1e-4)
+    optimizer = torch.optim.SGD(moving, lr=rate, momentum=0.9, weight_decay=decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
+    count, side, channels = SIZES[net]
+    shape = (count, side, side, channels) if channels_last else (count, channels, side, side)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,))
+    order = torch.randperm(count)
+    taken = 0
+
+    def step():
+        nonlocal taken
+        first = taken % (count // BATCH) * BATCH
+        taken += 1
+        rows = order[first : first + BATCH]
+        x = (images[rows].float() - 127.5) / 74.0
+        x = x.permute(0, 3, 1, 2) if channels_last else x
+        loss = nn.cross_entropy(logits(x), labels[rows])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+    return step
+
+
+@functools.cache
+def _loaded(path):
+    import torch
+
+    return [torch.from_numpy(x) for x in np.load(path)]
+
+
+def _select(path, how, kept):
+    """Milliseconds of one selection, the median over the rows of a file of scores."""
+    import torch
+
+    times = []
+    for x in _loaded(path):
+        begun = time.perf_counter()
+        if how == "kthvalue":
+            torch.kthvalue(x, x.numel() - kept + 1)
+        else:
+            torch.topk(x, kept)
+        times.append(time.perf_counter() - begun)
+    return 1e3 * float(np.median(times))
+
+
+def _answer(request: dict) -> float:
+    """Milliseconds of one step {net, how, channels_last, steps} or selection {path, how, kept}."""
+    if "path" in request:
+        return _select(**request)
+    steps = request.pop("steps")
+    step = _stepper(**request)
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return 1e3 * (time.perf_counter() - begun) / steps
+
+
+def main() -> None:
+    """Answers requests until there are none."""
+    import torch
+
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.set_num_interop_threads(1)
+    for line in sys.stdin:
+        print(_answer(json.loads(line)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

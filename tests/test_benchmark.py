@@ -1,0 +1,79 @@
+"""The benchmark: its rows, its file, and that the peers do what their papers say."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from experiments import _benchmark, _cli, _torch_peers, benchmark
+
+
+def test_a_row_is_reached_if_the_peer_takes_long_enough():
+    row = _benchmark.Row("a", ours_ms=2.0, peer_ms=6.0, target=3.0).as_json()
+    assert row["ratio"] == 3 and row["reached"] is True
+    assert _benchmark.Row("a", 2.0, 5.9, 3.0).as_json()["reached"] is False
+    skipped = _benchmark.Row("a", None, None, 3.0, skipped="why").as_json()
+    assert skipped["reached"] is None and skipped["skipped"] == "why"
+
+
+def test_all_take_their_turn_and_only_the_fast_stay():
+    calls = []
+
+    def timed(name, value):
+        calls.append(name)
+        return value
+
+    three = {
+        name: functools.partial(timed, name, ms) for name, ms in zip("abc", (3, 1, 2), strict=True)
+    }
+    times = _benchmark.in_turn(three, 2, contest="abc")
+    assert times == {"b": [1, 1], "c": [2, 2]}
+    assert "".join(calls) == "abc" + "abc" + "bcbc"
+    assert _benchmark.median({"x 1": [1, 5, 3], "x 2": [4], "y": [0]}, "x") == ("x 1", 3)
+
+
+def test_names_of_rows_are_unique_and_documented_ones_exist():
+    names = [name for group in benchmark.GROUPS for name in group.targets]
+    assert len(set(names)) == len(names)
+    for name in ("selection/n=235200/torch.kthvalue", "edge_popup/lenet/torch.sort"):
+        assert name in names
+
+
+def test_without_torch_its_rows_are_skipped(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_benchmark, "HAS_TORCH", False)
+    path = tmp_path / "b.json"
+    argv = ["--only=edge_popup/conv2/*", f"--out={path}"]
+    assert _cli.main(benchmark.run, benchmark.Config(), "", argv) == 0
+    (row,) = json.loads(path.read_text())["rows"]
+    assert row["skipped"] == "torch is not installed" and row["ratio"] is None
+    assert "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        ("--only=nothing", "expected a pattern"),
+        ("--rounds=0", "--rounds must be"),
+        ("--out=/no/such/folder/b.json", "no such folder"),
+    ],
+)
+def test_bad_flags_are_one_line(argv, said, capsys):
+    assert _cli.main(benchmark.run, benchmark.Config(), "", [argv]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", ["sort", "kthvalue"])
+def test_the_peer_keeps_the_top_scores_and_passes_the_gradient(how):
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    scores = torch.from_numpy(random.uniform(size=(7, 11)).astype(np.float32)).requires_grad_()
+    mask = _torch_peers._masked(torch, how, 30)(scores)
+    flat = scores.detach().numpy().reshape(-1)
+    expected = np.zeros(77)
+    expected[np.argsort(flat)[-30:]] = 1
+    np.testing.assert_array_equal(mask.detach().numpy().reshape(-1), expected)
+    weights = torch.arange(77.0).reshape(7, 11)
+    (mask * weights).sum().backward()
+    np.testing.assert_array_equal(scores.grad.numpy(), weights.numpy())
