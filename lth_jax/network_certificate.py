@@ -1,0 +1,200 @@
+"""A proved upper bound on sup |f − g| for two bias-free ReLU networks, and a search from below.
+
+Proved (ours): with D = W − P, entrywise bounds −v <= f − g <= u, 0 <= f <= a, 0 <= g <= c go
+through a layer as u' = D⁺a + P⁺u + P⁻v, v' = D⁻a + P⁺v + P⁻u, a' = W⁺a, c' = P⁺c, and after a ReLU
+u = min(u'⁺, a'), v = min(v'⁺, c'). Beside it ‖f − g‖₂ <= B, B' = ‖P‖B + ‖D‖R, R' = ‖W‖R. All sums
+have non-negative terms in float64 and are rounded up.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+DOMAINS = ("cube", "ball")
+_U = 2.0**-53
+
+
+class Layer(NamedTuple):
+    """One layer of g: it maps x to P x⁺ + M x⁻, x⁻ = max(−x, 0); see `random_blocks.effective`."""
+
+    plus: np.ndarray  # P [out, in] float64
+    minus: np.ndarray | None  # M [out, in], None where there is no such half
+    plus_error: np.ndarray  # [out, in]: P is known to this much
+    minus_error: np.ndarray | None
+
+
+class Bound(NamedTuple):
+    """Upper bounds of sup over the domain of ‖f − g‖∞."""
+
+    value: float  # the smaller of the two, and room for two float64 evaluations
+    entrywise: float
+    l2: float
+    rounding: float  # most by which a float64 evaluation of |f − g| on the domain is off
+
+
+def _up(x, terms: int):
+    """Rounds a computed sum of `terms` non-negative products up to above the exact one."""
+    return np.nextafter(x * (1 + 4 * (terms + 8) * _U), np.inf)
+
+
+class _Parts(NamedTuple):
+    """Bounds, entrywise, of the parts of W, P and D = W − P."""
+
+    w: np.ndarray
+    p: np.ndarray
+    d: np.ndarray
+    p_error: np.ndarray
+    d_error: np.ndarray
+
+    def positive(self, name: str, sign: int = 1) -> np.ndarray:
+        error = {"w": 0.0, "p": self.p_error, "d": self.d_error}[name]
+        part = np.maximum(sign * getattr(self, name) + error, 0)
+        return _up(part, 1) if name != "w" else part
+
+
+def _parts(w, p, p_error) -> _Parts:
+    d = w - p
+    return _Parts(w, p, d, p_error, _up(p_error + np.abs(d) * _U, 2))
+
+
+def norm_bound(matrix: np.ndarray, error: np.ndarray | float = 0.0) -> float:
+    """Upper bound of the spectral norm of any matrix within `error` [same shape] of `matrix`.
+
+    From a computed A ≈ UΣVᵀ: ‖A‖ <= σ₁‖U‖‖V‖ + ‖A − UΣVᵀ‖_F, where ‖U‖² <= 1 + ‖UᵀU − I‖_F, and
+    each computed residual may be off by its own rounding.
+    """
+    u, sigma, vt = np.linalg.svd(matrix, full_matrices=False)
+    m, n, k = *matrix.shape, len(sigma)
+
+    def size(factor, length):  # Columns of `factor` [length, k] are orthonormal but for rounding.
+        rest = np.linalg.norm(factor.T @ factor - np.eye(k)) + 4 * k * (length + 8) * _U
+        return np.sqrt(1 + rest)
+
+    rest = np.linalg.norm(matrix - (u * sigma) @ vt) + 8 * k * (k + 8) * _U * sigma[0]
+    total = sigma[0] * size(u, m) * size(vt.T, n) + rest + np.linalg.norm(error)
+    return float(_up(total, m * n))
+
+
+def _row_norm(matrix) -> float:
+    """Largest ℓ2 norm of a row of non-negative bounds, rounded up."""
+    return _up(np.sqrt(_up((matrix**2).sum(axis=1), matrix.shape[1])), 1).max()
+
+
+def _first_entrywise(parts, layer, w, domain):
+    """u, v, a, c after layer 1, before its ReLU."""
+    k = w.shape[1]
+    if domain == "cube":
+        named = (parts.positive("d"), parts.positive("d", -1), parts.positive("w"))
+        named += (parts.positive("p"),)
+    else:
+        other = _parts(w, -layer.minus, layer.minus_error)
+        # f − g = D x⁺ − (W + M) x⁻: sharper than |D| and |W + M|, and exact for one layer.
+        named = (
+            np.maximum(parts.positive("d"), other.positive("d", -1)),
+            np.maximum(parts.positive("d", -1), other.positive("d")),
+            np.abs(w),
+            np.maximum(parts.positive("p"), other.positive("p", -1)),
+        )
+    return [_up(x.sum(axis=1), k) for x in named]
+
+
+def _entrywise(target, layers, domain) -> float:
+    for index, (w, layer) in enumerate(zip(target, layers, strict=True)):
+        parts = _parts(w, layer.plus, layer.plus_error)
+        if index == 0:
+            u, v, a, c = _first_entrywise(parts, layer, w, domain)
+        else:
+            k = 3 * w.shape[1]
+            up, down = parts.positive("p"), parts.positive("p", -1)
+            u, v, a, c = (
+                _up(parts.positive("d") @ a + up @ u + down @ v, k),
+                _up(parts.positive("d", -1) @ a + up @ v + down @ u, k),
+                _up(parts.positive("w") @ a, k),
+                _up(up @ c, k),
+            )
+        if index < len(target) - 1:
+            u, v = np.minimum(np.maximum(u, 0), a), np.minimum(np.maximum(v, 0), c)
+    return float(max(u.max(), v.max(), 0.0))
+
+
+def _l2(target, layers, domain) -> float:
+    """The ℓ2 recursion; the cube is centred at 1/2, the last layer taken row by row."""
+    last = len(target) - 1
+    for index, (w, layer) in enumerate(zip(target, layers, strict=True)):
+        parts = _parts(w, layer.plus, layer.plus_error)
+        rows = index == last
+
+        def norm(x, error, rows=rows):
+            if rows:
+                return _row_norm(_up(np.abs(x) + error, 1))
+            return norm_bound(x, error)
+
+        if index == 0:
+            root = _up(np.sqrt(w.shape[1]), 1)
+            if domain == "cube":
+                shift = np.maximum(
+                    *(_up(parts.positive("d", s).sum(1), w.shape[1]) for s in (1, -1))
+                )
+                # |D ½1| directly: signs cancel in it, so its own rounding is added.
+                middle = np.abs(parts.d.sum(axis=1)) / 2
+                room = _up((np.abs(parts.d).sum(axis=1) * w.shape[1] * 2 * _U), w.shape[1])
+                middle = _up(middle + room + parts.d_error.sum(axis=1), w.shape[1])
+                middle = np.minimum(middle, shift)
+                centre = _up(np.abs(w.sum(axis=1)) / 2 + np.abs(w).sum(1) * w.shape[1] * _U, 8)
+                pick = np.max if rows else np.linalg.norm
+                b = _up(pick(middle) + norm(parts.d, parts.d_error) * root / 2, len(w))
+                r = _up(pick(centre) + norm(w, 0.0) * root / 2, len(w))
+            else:
+                other = _parts(w, -layer.minus, layer.minus_error)
+                stacked = np.concatenate([parts.d, other.d], axis=1)
+                error = np.concatenate([parts.d_error, other.d_error], axis=1)
+                b, r = _up(norm(stacked, error) * root, 1), _up(norm(w, 0.0) * root, 1)
+        else:
+            b = _up(norm(parts.p, parts.p_error) * b + norm(parts.d, parts.d_error) * r, 2)
+            r = _up(norm(w, 0.0) * r, 1)
+    return float(b)
+
+
+def _evaluation_rounding(target, layers) -> float:
+    """Bound of the error of computing f − g in float64 at any point of the domain."""
+    total = 0.0
+    for matrices in (
+        [np.abs(w) for w in target],
+        [np.maximum(np.abs(g.plus), 0 if g.minus is None else np.abs(g.minus)) for g in layers],
+    ):
+        size, terms = np.ones(matrices[0].shape[1]), 0
+        for matrix in matrices:
+            size = _up(matrix @ size, matrix.shape[1])
+            terms += 2 * matrix.shape[1] + 8
+        total += float(size.max()) * terms * 2 * _U
+    return float(_up(total, 2))
+
+
+def bound(target: Sequence[np.ndarray], layers: Sequence[Layer], domain: str = "cube") -> Bound:
+    """Proves how far two networks are apart on a whole domain.
+
+    Args:
+        target: f's matrices [out, in] float64.
+        layers: g, see `random_blocks.effective`; one per layer of f.
+        domain: "cube" is [0, 1]^d, "ball" is ‖x‖∞ <= 1.
+
+    Returns:
+        The bounds. For one layer `entrywise` is the maximum itself, but for rounding.
+
+    Raises:
+        ValueError: If the shapes do not fit, or the ball is asked of a network of half width.
+    """
+    target = [np.asarray(w, np.float64) for w in target]
+    layers = [Layer(*layer) for layer in layers]
+    if [w.shape for w in target] != [layer.plus.shape for layer in layers]:
+        raise ValueError("expected two networks of the same shapes.")
+    if domain not in DOMAINS:
+        raise ValueError(f"expected a domain of {DOMAINS}, got {domain!r}.")
+    if domain == "ball" and layers[0].minus is None:
+        raise ValueError(
+            "a network of half width ignores negative inputs: only the cube is bounded."
+        )
+    entrywise, l2 = _entrywise(target, layers, domain), _l2(target, layers, domain)
+    rounding = _evaluation_rounding(target, layers)
+    return Bound(float(_up(min(entrywise, l2) + 2 * rounding, 2)), entrywise, l2, rounding)
