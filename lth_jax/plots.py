@@ -30,7 +30,7 @@ def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Fi
     """
     sparsities = sorted({c.sparsity for c in cells if c.sparsity is not None}) or [None]
     methods = list(dict.fromkeys(c.method for c in cells))
-    drawing = figure.Figure(figsize=(1.5 + 3.6 * len(sparsities), 4.2), layout="constrained")
+    drawing = figure.Figure(figsize=(3.3 + 3.4 * len(sparsities), 4.2), layout="constrained")
     panels = drawing.subplots(1, len(sparsities), sharey=True, squeeze=False)[0]
     radii = sorted({float(c.eps) for c in cells if c.eps is not None})
     finite = [r for r in radii if 0 < r < math.inf]
@@ -53,12 +53,14 @@ def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Fi
         panel.grid(alpha=0.3)
         if finite:
             panel.set_xscale("symlog", linthresh=min(finite))
-        if math.inf in radii:
-            panel.set_xticks([0, *finite, beyond], ["0", *(f"{r:g}" for r in finite), "∞"])
+        # Ticks where the lanes are: a logarithmic axis would choose powers of ten, maybe none.
+        ticks = {min(r, beyond): "∞" if r == math.inf else f"{r:g}" for r in radii}
+        panel.set_xticks(list(ticks), list(ticks.values()), fontsize=8)
+        panel.minorticks_off()
     panels[0].set_ylabel("test accuracy")
     handles = {h.get_label(): h for p in panels for h in p.get_legend_handles_labels()[0]}
     if handles:
-        panels[-1].legend(handles=handles.values(), labels=list(handles), fontsize=8)
+        drawing.legend(handles.values(), list(handles), fontsize=8, loc="outside right upper")
     drawing.suptitle(title, fontsize=10)
     return drawing
 
