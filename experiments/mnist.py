@@ -1,7 +1,7 @@
-"""Does a larger ε help edge-popup? (LeNet-300-100, MNIST or Fashion-MNIST)
+r"""Does a larger ε help edge-popup? (LeNet-300-100, MNIST or Fashion-MNIST)
 
     python -m experiments.mnist --dataset=fashion_mnist --data_dir=FOLDER --eps=0,0.02 --seeds=10
-    python -m experiments.mnist --dataset=fashion_mnist --data_dir=FOLDER --eps=0,0.005,0.02 \\
+    python -m experiments.mnist --dataset=fashion_mnist --data_dir=FOLDER --eps=0,0.005,0.02 \
         --method=perturb_then_prune,random_then_prune
     perturb_then_prune 86.17 ± 0.22 % at ε = 0.02 vs 84.99 ± 0.17 % at 0 (n = 5, paired p = 1e-4),
     random_then_prune 85.11 ± 0.12 % (p = 0.10); 2.4 minutes on 2 CPU cores, commit 08fd98b
