@@ -35,12 +35,12 @@ def main(out, **changed):
 
 
 def start(out, cache=None, program=(), **changed):
-    """The study as a process of its own, its output in pipes."""
+    """The study as a process of its own, its output in pipes; or any program."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)
         changed["compile_cache"] = "true"
-    command = [*(program or (sys.executable, "-m", "experiments.digits")), *flags(out, **changed)]
+    command = program or [sys.executable, "-m", "experiments.digits", *flags(out, **changed)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment)
 

@@ -1,6 +1,7 @@
 """Many processes on one folder: the rows of one process, whoever is lost."""
 
 import collections
+import contextlib
 import json
 import os
 import signal
@@ -72,13 +73,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_all(out, cache, count, **changed):
+@contextlib.contextmanager
+def started(out, cache, count, **changed):
+    """The processes of a job, ended when the test is."""
     coordinator = f"127.0.0.1:{free_port()}"
     shared = {"distributed": "true", "coordinator": coordinator, "processes": str(count)}
-    return [
-        study.start(out, cache, cpu_devices="1", process=str(i), **shared, **changed)
-        for i in range(count)
-    ]
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for index in range(count):
+            own = shared | changed | {"process": str(index), "cpu_devices": "1"}
+            processes.append(stack.enter_context(study.start(out, cache, **own)))
+            stack.callback(processes[-1].kill)
+        yield processes
 
 
 SETTINGS = {"seeds": "4", "prune_epochs": "40"}
@@ -96,10 +102,10 @@ def alone(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 def test_many_processes_give_the_rows_of_one(tmp_path, alone, count):
-    processes = start_all(tmp_path, alone / "cache", count, **SETTINGS)
-    for process in processes:
-        assert process.wait() == 0, process.stderr.read()
-        assert "Traceback" not in process.stderr.read()
+    with started(tmp_path, alone / "cache", count, **SETTINGS) as processes:
+        for process in processes:
+            assert process.wait() == 0, process.stderr.read()
+            assert "Traceback" not in process.stderr.read()
     # Every field bit for bit, and the same order; seconds and the number of devices aside.
     assert study.rows(tmp_path) == study.rows(alone / "run")
     assert not list(tmp_path.glob("results.part-*")) and not list(tmp_path.glob("checkpoints*"))
@@ -110,19 +116,19 @@ def test_many_processes_give_the_rows_of_one(tmp_path, alone, count):
 def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim):
     # The victim stops when it has a row; the long last stage leaves the time to kill it there.
     settings = SETTINGS | {"max_lanes": "1", "checkpoint_minutes": "0"}
-    processes = start_all(tmp_path, alone / "cache", count, **settings)
-    part = tmp_path / parts.Process(victim, count).results
-    while not part.exists() or not part.stat().st_size:
-        assert processes[victim].poll() is None, processes[victim].stderr.read()
-        time.sleep(0.01)
-    os.kill(processes[victim].pid, signal.SIGKILL)
-    finished = [json.loads(x) for x in part.read_bytes().split(b"\n")[:-1]]
-    statuses = [process.wait() for process in processes]
-    assert statuses[victim] == -signal.SIGKILL
-    others = [s for i, s in enumerate(statuses) if i not in (victim, 0)]
-    assert all(status == 0 for status in others)
-    if victim != 0:
-        assert statuses[0] == 1 and "a process was lost" in processes[0].stderr.read()
+    with started(tmp_path, alone / "cache", count, **settings) as processes:
+        part = tmp_path / parts.Process(victim, count).results
+        while not part.exists() or not part.stat().st_size:
+            assert processes[victim].poll() is None, processes[victim].stderr.read()
+            time.sleep(0.01)
+        os.kill(processes[victim].pid, signal.SIGKILL)
+        finished = [json.loads(x) for x in part.read_bytes().split(b"\n")[:-1]]
+        statuses = [process.wait() for process in processes]
+        assert statuses[victim] == -signal.SIGKILL
+        others = [s for i, s in enumerate(statuses) if i not in (victim, 0)]
+        assert all(status == 0 for status in others)
+        if victim != 0:
+            assert statuses[0] == 1 and "a process was lost" in processes[0].stderr.read()
     kept = [r for file in tmp_path.glob("results*.jsonl") for r in results.read(file)[0]]
     assert all(r in kept for r in finished) and len(kept) < len(study.rows(alone / "run"))
     with study.start(tmp_path, alone / "cache", **SETTINGS) as process:
@@ -139,8 +145,8 @@ def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim):
 @pytest.mark.slow
 def test_when_one_process_cannot_start_all_end_with_a_line(tmp_path, alone):
     (tmp_path / "config.json").write_text("{}")
-    processes = start_all(tmp_path, alone / "cache", 2, **SETTINGS)
-    assert [process.wait() for process in processes] == [2, 2]
-    for process in processes:
-        error = process.stderr.read()
-        assert "belongs to other settings" in error and error.count("\n") == 1
+    with started(tmp_path, alone / "cache", 2, **SETTINGS) as processes:
+        assert [process.wait() for process in processes] == [2, 2]
+        for process in processes:
+            error = process.stderr.read()
+            assert "belongs to other settings" in error and error.count("\n") == 1
