@@ -104,10 +104,11 @@ def median(times: Mapping[str, Sequence[float]], prefix: str) -> tuple[str, floa
     return name, found[name]
 
 
-def random_data(net: str) -> data.Dataset:
-    """Images of noise, for times do not depend on what is in them."""
+def random_data(net: str, count: int = 0) -> data.Dataset:
+    """Images of noise, for times do not depend on what is in them; as many as the peers have."""
     random = np.random.default_rng(0)
-    count, side, channels = _torch_peers.SIZES[net]
+    many, side, channels = _torch_peers.SIZES[net]
+    count = count or many
 
     def split(n):
         images = random.integers(0, 256, (n, side, side, channels), np.uint8)

@@ -19,10 +19,16 @@ import jax
 import rich.console
 import rich.table
 
-from experiments import _benchmark, _benchmark_selection, _benchmark_steps, _cli
+from experiments import (
+    _benchmark,
+    _benchmark_runs,
+    _benchmark_selection,
+    _benchmark_steps,
+    _cli,
+)
 from lth_jax import errors
 
-GROUPS = [*_benchmark_selection.GROUPS, *_benchmark_steps.GROUPS]
+GROUPS = [*_benchmark_selection.GROUPS, *_benchmark_steps.GROUPS, *_benchmark_runs.GROUPS]
 
 
 @dataclasses.dataclass(frozen=True)
