@@ -90,8 +90,8 @@ class _Fit:
         self.mask[:, at] = False
         self.mask[:n, at] = answer.mask.T
         # One number per weight: the solver moves every member of a subset alike.
-        signed = answer.y.max(axis=1) + answer.y.min(axis=1) if n else np.zeros(len(at))
-        self.y[at] = np.clip(signed / self.scale, -self.eps, self.eps)
+        moves = answer.y[np.arange(len(at)), answer.mask.argmax(axis=1)]  # 0 for an empty subset
+        self.y[at] = np.clip(moves / self.scale, -self.eps, self.eps)
         self.found[at] = answer.found
 
     def smallest(self, limit):
