@@ -1,4 +1,4 @@
-"""Theorem 2's network: it is the target, at the least width, with Y applied, and runs as a Model."""
+"""Theorem 2: the network is the target, at the least width, with Y applied, and is a Model."""
 
 import json
 
@@ -92,10 +92,8 @@ def test_kept_weights_stay_in_the_ball_and_the_others_are_the_candidates(target,
 
 
 def test_a_larger_network_begins_with_the_smaller_one(key):
-    few, many = (
-        random_blocks.draw(key, dict(sizes=[4, 3], widths=[n], halves=1, candidates="uniform"))
-        for n in (3, 5)
-    )
+    recipe = {"sizes": [4, 3], "halves": 1, "candidates": "uniform"}
+    few, many = (random_blocks.draw(key, recipe | {"widths": [n]}) for n in (3, 5))
     a, b = (tree["RedundantBlock_0"]["weight2"] for tree in (few, many))
     assert np.array_equal(a, b[:12]) and np.abs(b).max() <= 1 and len(np.unique(b)) == 60
 
