@@ -51,7 +51,10 @@ class Config:
     shared_shift: bool = setting(False, "random_then_prune shifts each tensor by one number.")
     strategy: str = setting("auto", "map (bit-exact, for CPUs), vmap (for accelerators) or auto.")
     out: str | None = setting(None, "The run's folder; runs/STUDY-ID if not given.")
-    keep_tickets: bool = setting(False, "Also write masks and perturbations.")
+    keep_tickets: bool = setting(False, "Also write every lane's network, as a ticket file.")
+    ticket_bits: int = setting(
+        0, "Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights exactly."
+    )
     max_lanes: int = setting(16, "Most lanes held in memory at once.")
     checkpoint_minutes: float = setting(
         5.0, "Save the running stage so often; 0 after every slice, inf only when interrupted."
@@ -106,6 +109,8 @@ class Config:
         count = len(self.method) * len(self.eps) * len(self.sparsity) * self.seeds
         if count > _MOST_LANES:
             raise ValueError(f"--seeds: a grid of {count} lanes is more than {_MOST_LANES}.")
+        if self.ticket_bits and not 2 <= self.ticket_bits <= 16:
+            raise ValueError(f"--ticket_bits must be 0 or 2 to 16, got {self.ticket_bits}.")
         if not self.checkpoint_minutes >= 0:
             raise ValueError(
                 f"--checkpoint_minutes must be at least 0, got {self.checkpoint_minutes}."
@@ -149,6 +154,7 @@ PLACES = (
     "offline",
     "out",
     "keep_tickets",
+    "ticket_bits",
     "max_lanes",
     "checkpoint_minutes",
     "lock",

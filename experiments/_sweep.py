@@ -15,7 +15,7 @@ import jax
 import rich.console
 import rich.progress
 
-from experiments import _settings, _signals, _table
+from experiments import _settings, _signals, _table, _tickets
 from lth_jax import (
     checkpoints,
     data,
@@ -263,6 +263,8 @@ class _Run:
             task = bar.add_task("training")
             for event in runner.run(mine, folder.done, list(self._saved())):
                 if isinstance(event, grid.Finished):
+                    if config.keep_tickets:  # Before its row, which says that the lane is done.
+                        _tickets.keep(self.path, event, config, self.dataset)
                     folder.append([head | event.row])
                     continue
                 stop = pending.number is not None
