@@ -110,7 +110,8 @@ def _growth(devices, lanes, width):
 
 
 def _start(argv):
-    from experiments import _cli, digits
+    import runpy
+
     from lth_jax import grid
 
     run = grid.Grid.run
@@ -120,7 +121,8 @@ def _start(argv):
             os._exit(0)  # The first slice compiles and has no steps.
 
     grid.Grid.run = first
-    sys.exit(_cli.main(digits.run, digits.CONFIG, "", argv))
+    sys.argv[1:] = argv
+    runpy.run_module("experiments.digits", run_name="__main__")
 
 
 def main(argv: list[str]) -> None:
