@@ -33,7 +33,7 @@ from lth_jax import (
 )
 
 Config = _settings.Config
-_WIDTH = 150  # columns where no terminal says how many there are
+_WIDTH = 156  # columns where no terminal says how many there are
 
 
 def _problem(config: Config, dataset: data.Dataset) -> training.Problem:

@@ -35,7 +35,8 @@ def report(
     runs.write(folder.path / "accuracy.png", plots.to_png(picture))
     table = rich.table.Table(title=f"accuracy in %, mean ± 95 % interval; {title}")
     for head in ("method", "eps", "sparsity", "n", "validation", "test"):
-        table.add_column(head, justify="left" if head == "method" else "right")
+        is_name = head == "method"
+        table.add_column(head, justify="left" if is_name else "right", no_wrap=is_name)
     for name in summary.BASELINES:
         table.add_column(f"test − {name} (p)", justify="right")
     for cell in summary.cells(rows):
