@@ -40,7 +40,8 @@ def _forward(pairs, x):
         if index:
             x = np.maximum(x, 0)
         inputs.append(x)
-        x = np.maximum(x, 0) @ plus.T + (np.maximum(-x, 0) @ minus.T if index == 0 else 0)
+        below = np.maximum(-x, 0) @ minus.T if not index and (x < 0).any() else 0
+        x = np.maximum(x, 0) @ plus.T + below
     return x, inputs
 
 
@@ -52,7 +53,9 @@ def _gradient(pairs, inputs, back):
             back = (back @ plus) * (inputs[index] > 0)
         else:
             # At 0 the outgoing side counts: the one toward the inside of [0, 1]^d.
-            back = np.where(inputs[0] >= 0, back @ plus, -(back @ minus))
+            right = back @ plus
+            some = (inputs[0] < 0).any()
+            back = np.where(inputs[0] >= 0, right, -(back @ minus)) if some else right
     return back
 
 

@@ -61,19 +61,20 @@ def _parts(w, p, p_error) -> _Parts:
 def norm_bound(matrix: np.ndarray, error: np.ndarray | float = 0.0) -> float:
     """Upper bound of the spectral norm of any matrix within `error` [same shape] of `matrix`.
 
-    From a computed A ≈ UΣVᵀ: ‖A‖ <= σ₁‖U‖‖V‖ + ‖A − UΣVᵀ‖_F, where ‖U‖² <= 1 + ‖UᵀU − I‖_F, and
-    each computed residual may be off by its own rounding.
+    With G = AᵀA ≈ VΛVᵀ as computed: ‖A‖² <= λ₁‖V‖² + ‖G − VΛVᵀ‖_F + the rounding of G, where
+    ‖V‖² <= 1 + ‖VᵀV − I‖_F, and each computed residual may be off by its own rounding.
     """
-    u, sigma, vt = np.linalg.svd(matrix, full_matrices=False)
-    m, n, k = *matrix.shape, len(sigma)
-
-    def size(factor, length):  # Columns of `factor` [length, k] are orthonormal but for rounding.
-        rest = np.linalg.norm(factor.T @ factor - np.eye(k)) + 4 * k * (length + 8) * _U
-        return np.sqrt(1 + rest)
-
-    rest = np.linalg.norm(matrix - (u * sigma) @ vt) + 8 * k * (k + 8) * _U * sigma[0]
-    total = sigma[0] * size(u, m) * size(vt.T, n) + rest + np.linalg.norm(error)
-    return float(_up(total, m * n))
+    wide = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    m, k = wide.shape
+    gram = wide.T @ wide
+    values, vectors = np.linalg.eigh(gram)
+    largest = np.abs(values).max()
+    room = 8 * k * (k + 8) * _U  # Of a product of two matrices with columns of norm about 1.
+    square = 1 + np.linalg.norm(vectors.T @ vectors - np.eye(k)) + room
+    rest = np.linalg.norm(gram - (vectors * values) @ vectors.T) + room * largest
+    rest += 4 * (m + 8) * _U * np.linalg.norm(wide) ** 2
+    total = _up(np.sqrt(_up(largest * square + rest, m * k)), 1) + np.linalg.norm(error)
+    return float(_up(total, m * k))
 
 
 def _row_norm(matrix) -> float:

@@ -44,6 +44,6 @@ def over_parameterization(
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=smallest)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper right")
     canvas.tight_layout()
     canvas.savefig(path, dpi=130)
