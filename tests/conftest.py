@@ -14,6 +14,7 @@ _cache = tempfile.TemporaryDirectory(prefix="lth_jax_compiled_")
 jax.config.update("jax_compilation_cache_dir", _cache.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+jax.devices()  # The backend is up from here on: no study's main() can change these settings.
 
 
 @pytest.fixture(autouse=True)
