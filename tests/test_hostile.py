@@ -54,6 +54,8 @@ def sandbox(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # As a study sets it; an earlier test's may still stand.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "cache" / "lth_jax" / "matplotlib"))
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((100, 30)))
     monkeypatch.chdir(tmp_path / "work")
     import jax
