@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from experiments import _benchmark, _torch_peers
 
 _LANES = 8
-_STEPS = {"lenet": 190, "conv2": 2, "conv4": 2}
-_PEER_STEPS = {"lenet": 20, "conv2": 2, "conv4": 2}
+_STEPS = {"lenet": 190, "conv2": 2, "conv4": 1}
+_PEER_STEPS = {"lenet": 20, "conv2": 1, "conv4": 1}
 # Multiplications and additions of a step's forward pass, per image; the backward pass takes twice
 # as many, but for the first layer, whose images need no gradient.
 _FLOPS = {
