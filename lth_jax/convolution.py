@@ -2,9 +2,9 @@
 
 Inside a loop body XLA's CPU backend has a fast path only for channels-last convolutions in
 canonical layout (NHWC images, HWIO kernels); the two backward convolutions that autodiff writes are
-not, and run some 60 times slower (jax-ml/jax issue 12868). Here both are written as canonical
-convolutions: that of the images with the flipped kernel, that of the kernel on arrays transposed
-beforehand. Accelerators keep `lax.conv_general_dilated`, which compiles well there and batches
+not, and run some 60 times slower (jax-ml/jax issue 12868). Here that of the images is a canonical
+convolution with the flipped kernel; that of the kernel is a matrix product, or, for strides and few
+channels, a canonical convolution of arrays transposed beforehand. Accelerators keep `lax.conv_general_dilated`, which compiles well there and batches
 under vmap.
 """
 
@@ -19,6 +19,10 @@ import jax.numpy as jnp
 from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Below it the shifted cotangents are much larger than the images, and a convolution is faster.
+_FEW_CHANNELS = 16
+# Entries of the cotangents that are shifted at once: 16 images of 32×32 pixels and 64 channels.
+_MOST = 2**20
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -114,6 +118,8 @@ def _backward(strides, pads, precision, residuals, cotangent):
         precision,
         lhs_dilation=strides,
     )
+    if strides == (1, 1) and images.shape[3] >= _FEW_CHANNELS:
+        return to_images, _product_to_kernel(images, cotangent, kernel.shape, image_pads, precision)
     kernel_pads = tuple(
         (low, k + (c - 1) * stride - h - low) for h, k, c, stride, (low, _) in lengths
     )
@@ -125,6 +131,39 @@ def _backward(strides, pads, precision, residuals, cotangent):
         rhs_dilation=strides,
     )
     return to_images, to_kernel.transpose(1, 2, 0, 3)
+
+
+def _product_to_kernel(images, cotangent, shape, pads, precision):
+    """The kernel's gradient as a matrix product: pixels times the shifted cotangents around them.
+
+    A convolution with a kernel as large as the image takes two to four times as long.
+    """
+    height, width, i, o = shape
+    n, h, w, _ = images.shape
+    shifts = [(y, x) for y in reversed(range(height)) for x in reversed(range(width))]
+
+    def product(images, cotangent):
+        padded = lax.pad(
+            cotangent,
+            jnp.zeros((), cotangent.dtype),
+            ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)),
+        )
+        around = jnp.concatenate([padded[:, y : y + h, x : x + w] for y, x in shifts], axis=3)
+        return lax.dot_general(
+            images.reshape(-1, i),
+            around.reshape(-1, height * width * o),
+            (((0,), (0,)), ((), ())),
+            precision=precision,
+        )
+
+    part = max(d for d in range(1, n + 1) if n % d == 0 and (d == 1 or d * h * w * o <= _MOST))
+    if part == n:
+        total = product(images, cotangent)
+    else:
+        parts = jax.tree.map(lambda a: a.reshape(-1, part, *a.shape[1:]), (images, cotangent))
+        zero = jnp.zeros((i, height * width * o), images.dtype)
+        total, _ = lax.scan(lambda sum_, pair: (sum_ + product(*pair), None), zero, parts)
+    return total.reshape(i, height, width, o).transpose(1, 2, 0, 3)
 
 
 _conv.defvjp(_forward, _backward)
