@@ -218,7 +218,7 @@ def fast_convolutions(backend: str | None = None) -> Iterator[None]:
 def max_pool(images: jax.Array) -> jax.Array:
     """2×2 max-pooling with stride 2, the maximum of four slices; an odd last row or column drops.
 
-    Its gradient costs a seventh of that of `flax.linen.max_pool`. Where entries of a window tie,
+    Its gradient is selects and adds, not XLA's slow select-and-scatter of reduce_window. Where entries of a window tie,
     each comparison (the two left, the two right, then left against right) shares the gradient in
     halves, so it always sums to the cotangent; XLA's reduce_window gives all of it to the first.
 

@@ -223,3 +223,13 @@ def test_a_target_of_other_sizes_is_refused(tmp_path, capsys):
     np.savez(tmp_path / "net.npz", np.ones((10, 5), np.float32))
     assert run(tmp_path, f"--target={tmp_path}/net.npz", "--dataset=digits") == 2
     assert "64 pixels" in capsys.readouterr().err
+
+
+def test_candidates_of_layers_halves_and_copies_are_all_drawn_apart(key):
+    recipe = {"sizes": [6, 5, 4], "widths": [7, 3], "halves": 2, "candidates": "uniform"}
+    tree = random_blocks.draw(key, recipe)
+    values = np.concatenate([np.ravel(block["weight2"]) for block in tree.values()])
+    assert len(values) == 2 * (7 * 6 * 5 + 3 * 5 * 4)
+    # 540 draws of 2^23 values: a pair of equal ones has odds of 2 %, one per half would be 270.
+    assert len(np.unique(values)) >= len(values) - 2
+    assert np.abs(values).max() <= 1 and np.var(values) == pytest.approx(1 / 3, rel=0.15)

@@ -232,3 +232,27 @@ def test_max_pool_shares_the_gradient_of_ties_and_loses_none():
         [[0.5, 0.5], [0, 0]],
     ]
     np.testing.assert_array_equal(gradient, np.concatenate(expected, axis=1))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (1, 3))])
+@pytest.mark.parametrize(("channels", "kernel"), [((16, 24), (3, 3)), ((17, 8), (2, 3))])
+def test_gradients_with_many_channels_equal_those_of_lax(padding, channels, kernel):
+    # From 16 input channels on the kernel's gradient is a product of matrices.
+    inward, outward = channels
+    keys = jax.random.split(jax.random.key(5), 3)
+    x = jax.random.normal(keys[0], (3, 9, 7, inward))
+    w = jax.random.normal(keys[1], (*kernel, inward, outward))
+    layout = ("NHWC", "HWIO", "NHWC")
+
+    def value(function, **options):
+        def scalar(x, w, g):
+            out = function(x, w, (1, 1), padding, dimension_numbers=layout, **options)
+            return jnp.vdot(out, g[:, : out.shape[1], : out.shape[2]])
+
+        return jax.jit(jax.grad(scalar, (0, 1)))
+
+    g = jax.random.normal(keys[2], (3, 12, 12, outward))
+    ours = value(convolution.conv_general_dilated, backend="cpu")(x, w, g)
+    theirs = value(jax.lax.conv_general_dilated)(x, w, g)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.max(jnp.abs(b))))
