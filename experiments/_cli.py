@@ -192,14 +192,15 @@ def main(
     for stream in (sys.stdout, sys.stderr):  # A terminal without ± is no reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if any(argument in ("--help", "-help", "-h") for argument in argv):
-        print(help_text(doc, [config, Machine()]))
-        return 0
     try:
         with _signals.raised():
+            if any(argument in ("--help", "-help", "-h") for argument in argv):
+                print(help_text(doc, [config, Machine()]), flush=True)
+                return 0
             config, machine = read_flags(argv, [config, Machine()], presets)
             start_backend(machine)
             run(config)
+            sys.stdout.flush()
     except errors.InputError as error:
         return _end(f"error: {error}", EXIT_BAD_INPUT)
     except errors.RunError as error:
