@@ -1,11 +1,11 @@
 """Convolution and pooling whose gradients stay fast inside scan, fori_loop and map on a CPU.
 
 Inside a loop body XLA's CPU backend has a fast path only for channels-last convolutions in
-canonical layout (NHWC images, HWIO kernels); the two backward convolutions that autodiff writes are
-not, and run some 60 times slower (jax-ml/jax issue 12868). Here that of the images is a canonical
-convolution with the flipped kernel; that of the kernel is a matrix product, or, for strides and few
-channels, a canonical convolution of arrays transposed beforehand. Accelerators keep `lax.conv_general_dilated`, which compiles well there and batches
-under vmap.
+canonical layout (NHWC images, HWIO kernels); the two backward convolutions that autodiff writes
+are not, and run some 60 times slower (jax-ml/jax issue 12868). Here that of the images is a
+canonical convolution with the flipped kernel; that of the kernel is a matrix product, or, for
+strides and few channels, a canonical convolution of arrays transposed beforehand. Accelerators
+keep `lax.conv_general_dilated`, which compiles well there and batches under vmap.
 """
 
 import contextlib
@@ -218,9 +218,10 @@ def fast_convolutions(backend: str | None = None) -> Iterator[None]:
 def max_pool(images: jax.Array) -> jax.Array:
     """2×2 max-pooling with stride 2, the maximum of four slices; an odd last row or column drops.
 
-    Its gradient is selects and adds, not XLA's slow select-and-scatter of reduce_window. Where entries of a window tie,
-    each comparison (the two left, the two right, then left against right) shares the gradient in
-    halves, so it always sums to the cotangent; XLA's reduce_window gives all of it to the first.
+    Its gradient is selects and adds, not XLA's slow select-and-scatter of reduce_window. Where
+    entries of a window tie, each comparison (the two left, the two right, then left against
+    right) shares the gradient in halves, so it always sums to the cotangent; XLA's reduce_window
+    gives all of it to the first.
 
     Args:
         images: [n, h, w, c].
