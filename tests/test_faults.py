@@ -11,6 +11,7 @@ import stat
 import tempfile
 import time
 
+import jax
 import pytest
 import study
 
@@ -51,6 +52,17 @@ def one_line(capsys, *words):
     return error
 
 
+@pytest.fixture
+def nothing_compiled_is_kept():
+    """Under a limit of file sizes the tests' own compile cache could not be written, either."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 1e9)
+    yield
+    jax.config.update(name, before)
+
+
+@pytest.mark.usefixtures("nothing_compiled_is_kept")
 def test_a_disk_that_fills_up_costs_no_row(tmp_path, capsys, plain):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # Room for three rows of six.
@@ -66,6 +78,7 @@ def test_a_disk_that_fills_up_costs_no_row(tmp_path, capsys, plain):
     assert study.rows(tmp_path) == study.rows(plain)
 
 
+@pytest.mark.usefixtures("nothing_compiled_is_kept")
 def test_checkpoints_that_do_not_fit_do_not_end_the_run(tmp_path, capsys, plain):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4500, limits[1]))  # Rows fit, a network does not.
