@@ -3,8 +3,7 @@
 Inside a loop body XLA's CPU backend has a fast path only for channels-last convolutions in
 canonical layout (NHWC images, HWIO kernels); the two backward convolutions that autodiff writes
 are not, and run some 60 times slower (jax-ml/jax issue 12868). Here that of the images is a
-canonical convolution with the flipped kernel; that of the kernel is a matrix product, or, for
-strides and few channels, a canonical convolution of arrays transposed beforehand. Accelerators
+canonical convolution with the flipped kernel, that of the kernel a matrix product. Accelerators
 keep `lax.conv_general_dilated`, which compiles well there and batches under vmap.
 """
 
@@ -19,10 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# Below it the shifted cotangents are much larger than the images, and a convolution is faster.
-_FEW_CHANNELS = 16
-# Entries of the cotangents that are shifted at once: 16 images of 32×32 pixels and 64 channels.
-_MOST = 2**20
+# Entries that are shifted at once: 2 images of 32×32 pixels and 64 channels.
+_MOST = 2**17
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -118,52 +115,42 @@ def _backward(strides, pads, precision, residuals, cotangent):
         precision,
         lhs_dilation=strides,
     )
-    if strides == (1, 1) and images.shape[3] >= _FEW_CHANNELS:
-        return to_images, _product_to_kernel(images, cotangent, kernel.shape, image_pads, precision)
-    kernel_pads = tuple(
-        (low, k + (c - 1) * stride - h - low) for h, k, c, stride, (low, _) in lengths
-    )
-    to_kernel = _canonical(
-        images.transpose(3, 1, 2, 0),
-        cotangent.transpose(1, 2, 0, 3),
-        kernel_pads,
-        precision,
-        rhs_dilation=strides,
-    )
-    return to_images, to_kernel.transpose(1, 2, 0, 3)
+    return to_images, _to_kernel(images, cotangent, kernel.shape, strides, pads, precision)
 
 
-def _product_to_kernel(images, cotangent, shape, pads, precision):
-    """The kernel's gradient as a matrix product: pixels times the shifted cotangents around them.
+def _to_kernel(images, cotangent, shape, strides, pads, precision):
+    """The kernel's gradient as matrix products: the pixels around each output times its cotangent.
 
-    A convolution with a kernel as large as the image takes two to four times as long.
+    A few images at a time, so that the pixels around stay in a core's cache, and written one shift
+    after the other into one buffer: a concatenation copies each of them twice. A convolution with
+    a kernel as large as the image takes two to four times as long.
     """
     height, width, i, o = shape
-    n, h, w, _ = images.shape
-    shifts = [(y, x) for y in reversed(range(height)) for x in reversed(range(width))]
+    n, h, w, _ = cotangent.shape
+    taps = height * width
+    part = max(d for d in range(1, n + 1) if n % d == 0 and (d == 1 or d * h * w * i <= _MOST))
 
-    def product(images, cotangent):
-        padded = lax.pad(
-            cotangent,
-            jnp.zeros((), cotangent.dtype),
-            ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)),
-        )
-        around = jnp.concatenate([padded[:, y : y + h, x : x + w] for y, x in shifts], axis=3)
-        return lax.dot_general(
-            images.reshape(-1, i),
-            around.reshape(-1, height * width * o),
-            (((0,), (0,)), ((), ())),
-            precision=precision,
-        )
+    def add(carry, pair):
+        total, around = carry
+        images, cotangent = pair
+        zero = jnp.zeros((), images.dtype)
+        padded = lax.pad(images, zero, ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
+        for tap in range(taps):
+            y, x = divmod(tap, width)
+            rows = slice(y, y + (h - 1) * strides[0] + 1, strides[0])
+            columns = slice(x, x + (w - 1) * strides[1] + 1, strides[1])
+            around = lax.dynamic_update_slice_in_dim(around, padded[:, rows, columns], tap * i, 3)
+        # XLA's transposed products are fastest with the smaller side on the left.
+        sides = around.reshape(-1, taps * i), cotangent.reshape(-1, o)
+        left, right = sides if taps * i < o else sides[::-1]
+        product = lax.dot_general(left, right, (((0,), (0,)), ((), ())), precision=precision)
+        return (total + product, around), None
 
-    part = max(d for d in range(1, n + 1) if n % d == 0 and (d == 1 or d * h * w * o <= _MOST))
-    if part == n:
-        total = product(images, cotangent)
-    else:
-        parts = jax.tree.map(lambda a: a.reshape(-1, part, *a.shape[1:]), (images, cotangent))
-        zero = jnp.zeros((i, height * width * o), images.dtype)
-        total, _ = lax.scan(lambda sum_, pair: (sum_ + product(*pair), None), zero, parts)
-    return total.reshape(i, height, width, o).transpose(1, 2, 0, 3)
+    parts = jax.tree.map(lambda a: a.reshape(-1, part, *a.shape[1:]), (images, cotangent))
+    total = jnp.zeros((taps * i, o) if taps * i < o else (o, taps * i), images.dtype)
+    around = jnp.zeros((part, h, w, taps * i), images.dtype)
+    (total, _), _ = lax.scan(add, (total, around), parts)
+    return (total if taps * i < o else total.T).reshape(shape)
 
 
 _conv.defvjp(_forward, _backward)
