@@ -3,8 +3,9 @@
 Inside a loop body XLA's CPU backend has a fast path only for channels-last convolutions in
 canonical layout (NHWC images, HWIO kernels); the two backward convolutions that autodiff writes
 are not, and run some 60 times slower (jax-ml/jax issue 12868). Here that of the images is a
-canonical convolution with the flipped kernel, that of the kernel a matrix product. Accelerators
-keep `lax.conv_general_dilated`, which compiles well there and batches under vmap.
+canonical convolution with the flipped kernel, that of the kernel a matrix product, and 3×3 windows
+of stride 1 go by winograd.py in all three. Accelerators keep `lax.conv_general_dilated`, which
+compiles well there and batches under vmap.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from lth_jax import winograd
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Entries that are shifted at once: 2 images of 32×32 pixels and 64 channels.
@@ -92,11 +95,17 @@ def conv_general_dilated(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(images, kernel, strides, pads, precision):
+    return _value(images, kernel, strides, pads, precision)
+
+
+def _value(images, kernel, strides, pads, precision):
+    if winograd.fits(images, kernel.shape, strides):
+        return winograd.convolve(images, kernel, pads, precision)
     return _canonical(images, kernel, pads, precision, strides=strides)
 
 
 def _forward(images, kernel, strides, pads, precision):
-    return _canonical(images, kernel, pads, precision, strides=strides), (images, kernel)
+    return _value(images, kernel, strides, pads, precision), (images, kernel)
 
 
 def _backward(strides, pads, precision, residuals, cotangent):
@@ -108,13 +117,11 @@ def _backward(strides, pads, precision, residuals, cotangent):
     image_pads = tuple(
         (k - 1 - low, h + low - ((c - 1) * stride + 1)) for h, k, c, stride, (low, _) in lengths
     )
-    to_images = _canonical(
-        cotangent,
-        jnp.flip(kernel, (0, 1)).swapaxes(2, 3),
-        image_pads,
-        precision,
-        lhs_dilation=strides,
-    )
+    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    if winograd.fits(images, kernel.shape, strides):
+        to_images = winograd.convolve(cotangent, flipped, image_pads, precision)
+        return to_images, winograd.kernel_gradient(images, cotangent, pads, precision)
+    to_images = _canonical(cotangent, flipped, image_pads, precision, lhs_dilation=strides)
     return to_images, _to_kernel(images, cotangent, kernel.shape, strides, pads, precision)
 
 
