@@ -13,6 +13,7 @@ from lth_jax import (
     ball,
     data,
     lanes,
+    memory,
     methods,
     plan,
     resume,
@@ -94,7 +95,7 @@ class Grid:
             problem: Model, pruner and recipe.
             dataset: Its training split must fill one batch.
             strategy: "auto", "map" or "vmap", see lanes.py.
-            max_lanes: Most lanes held at once.
+            max_lanes: Most lanes held at once; fewer if memory.py says that they do not fit.
             slice_seconds: About how long a slice takes: how soon a caller can react.
 
         Raises:
@@ -107,6 +108,8 @@ class Grid:
         self.max_lanes, self.slice_seconds = max_lanes, slice_seconds
         self._sizes = initial.scores
         self.programs = lanes.Programs(problem, strategy)
+        image = jax.ShapeDtypeStruct(dataset.train.images.shape[1:], dataset.train.images.dtype)
+        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image)
         self._data = self.programs.everywhere(
             training.Data(
                 *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
@@ -122,9 +125,12 @@ class Grid:
         }
 
     def block_size(self, count: int) -> int:
-        """Lanes per block for a grid of `count`: a multiple of the devices, none without work."""
+        """Lanes per block for a grid of `count`: a multiple of the devices, none without work.
+
+        At most `max_lanes`, and no more than fit the devices by the estimate of memory.py.
+        """
         devices = self.programs.devices
-        most = max(self.max_lanes // devices, 1) * devices
+        most = max(min(self.max_lanes // devices, self._fitting), 1) * devices
         return min(most, -(-count // devices) * devices)
 
     def run(
