@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from experiments import _benchmark, _torch_peers
+from lth_jax import convolution, models, scoring
+from lth_jax.models import conv
 
 _LANES = 8
 _STEPS = {"lenet": 190, "conv2": 2, "conv4": 1}
 _PEER_STEPS = {"lenet": 20, "conv2": 1, "conv4": 1}
-# Multiplications and additions of a step's forward pass, per image; the backward pass takes twice
-# as many, but for the first layer, whose images need no gradient.
+# Multiplications and additions of a step's forward pass, per image, by the definition (Winograd's
+# takes fewer); the backward pass twice as many, but for the first layer, whose images need none.
 _FLOPS = {
     "conv2": (2 * 32**2 * 27 * 64, 2 * (32**2 * 576 * 64 + 16384 * 256 + 256**2 + 2560)),
     "conv4": (
@@ -105,7 +107,50 @@ def _conv(net, group, rounds):
     return [_benchmark.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
 
 
+def _in_loop(group, rounds):
+    """Conv-2's gradient as training takes it against the same outside any loop, by either way."""
+    dataset = _benchmark.random_data("conv2", _torch_peers.BATCH)
+    microbatch = _benchmark.problem("conv2").recipe.microbatch
+    example = jnp.zeros((1, *dataset.train.images.shape[1:]))
+
+    def gradient_by(convolve, microbatch):
+        model = models.from_flax(conv.ConvNet(2, convolve=convolve), example)
+
+        def gradient(weights):
+            found = scoring.loss_and_gradient(
+                model, microbatch, weights, {}, *dataset.train, dataset.mean, dataset.std
+            )
+            return found[2]
+
+        return gradient, model.init
+
+    ours, init = gradient_by(convolution.conv_general_dilated, microbatch)
+    weights, _ = jax.jit(init)(jax.random.key(0))
+    steps = 3
+
+    @jax.jit
+    def loop(weights):
+        def step(_, weights):
+            return jax.tree.map(lambda w, g: w - 1e-3 * g, weights, ours(weights))
+
+        return jax.lax.fori_loop(0, steps, step, weights)
+
+    timed = {"ours": lambda: _benchmark.milliseconds(lambda: loop(weights)) / steps}
+    for name, convolve in (
+        ("peer: the same", convolution.conv_general_dilated),
+        ("peer: lax", jax.lax.conv_general_dilated),
+    ):
+        outside = jax.jit(gradient_by(convolve, 0)[0])
+        timed[name] = functools.partial(_benchmark.milliseconds, lambda f=outside: f(weights))
+    times = _benchmark.in_turn(timed, rounds)
+    peer, peer_ms = _benchmark.median(times, "peer")
+    _, ours_ms = _benchmark.median(times, "ours")
+    notes = {"peer": f"outside any loop, {peer.removeprefix('peer: ')}"}
+    return [_benchmark.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
+
+
 GROUPS = [
+    _benchmark.Group({"gradient/conv2/in_loop": 1 / 1.5}, _in_loop, needs_torch=False),
     _benchmark.Group(
         {
             "edge_popup/lenet/torch.sort": 12.0,

@@ -24,12 +24,14 @@ class ConvNet(nn.Module):
         width: Factor of all channels and hidden units, rounded to the nearest whole number ≥ 1.
         classes: Number of logits.
         kernel_init: Initializer of every kernel.
+        convolve: The convolution, as flax.linen.Conv takes it.
     """
 
     depth: int
     width: float = 1.0
     classes: int = 10
     kernel_init: Callable = initializers.kaiming_normal
+    convolve: Callable = convolution.conv_general_dilated
 
     @nn.compact
     def __call__(self, x):
@@ -57,7 +59,7 @@ class ConvNet(nn.Module):
                         (3, 3),
                         use_bias=False,
                         kernel_init=self.kernel_init,
-                        conv_general_dilated=convolution.conv_general_dilated,
+                        conv_general_dilated=self.convolve,
                     )(x)
                 )
             x = convolution.max_pool(x)
