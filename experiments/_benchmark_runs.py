@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments import _benchmark, _benchmark_worker, _settings
-from lth_jax import checkpoints, grid, snapshots
+from lth_jax import checkpoints, grid, memory, snapshots
 
 _LANES = 32
 _WIDTHS, _BLOCKS = (1, 2, 4, 8), (2, 4, 8, 16)
@@ -79,6 +79,11 @@ def exponent(x: list[float], y: list[float]) -> float:
     return float(np.polyfit(np.log(x), np.log(np.maximum(y, 1e-9)), 1)[0])
 
 
+def _estimate() -> int:
+    image = jax.ShapeDtypeStruct((28, 28, 1), np.uint8)
+    return memory.lane_bytes(_benchmark.problem("lenet"), "map", image)
+
+
 def _growth(group, rounds):
     """Each point in a process of its own; the peer is what linear growth would take."""
     del rounds  # A point is the least of five already.
@@ -99,6 +104,9 @@ def _growth(group, rounds):
         # Per block: a step of all its lanes.
         ms = [f["ms"] * p[1] for f, p in zip(found, points[name], strict=True)]
         notes = {"x": x, "ms": ms, "mb": [f["mb"] for f in found]}
+        if name == "growth/lanes":
+            notes["mb_per_lane"] = float(np.polyfit(x, notes["mb"], 1)[0])
+            notes["mb_per_lane_estimated"] = _estimate() / 1e6
         if len(x) > 1:
             notes["exponent_time"] = exponent(x, ms)
             notes["exponent_memory"] = exponent(x, notes["mb"])

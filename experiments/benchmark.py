@@ -28,6 +28,7 @@ from experiments import (
 )
 from lth_jax import errors
 
+_WIDTH = 110
 GROUPS = [*_benchmark_selection.GROUPS, *_benchmark_steps.GROUPS, *_benchmark_runs.GROUPS]
 
 
@@ -69,7 +70,7 @@ def table(rows: list[dict]) -> rich.table.Table:
     """The rows as the command prints them."""
     shown = rich.table.Table(title="benchmark: median times, ratio = peer / ours")
     for head in ("row", "ours ms", "peer ms", "ratio", "target", "reached"):
-        shown.add_column(head, justify="left" if head == "row" else "right")
+        shown.add_column(head, justify="left" if head == "row" else "right", no_wrap=True)
     for row in rows:
         if row.get("skipped"):
             shown.add_row(row["name"], "", "", "", "", f"skipped: {row['skipped']}")
@@ -103,6 +104,8 @@ def run(config: Config) -> list[dict]:
         raise errors.InputError(f"--out={config.out}: there is no such folder.")
     conditions, rows = machine(), []
     console = rich.console.Console()
+    if not console.is_terminal:  # Names are not to be cut short in a file or a pipe.
+        console.width = max(console.width, _WIDTH)
     for group in wanted:
         if group.needs_torch and not _benchmark.HAS_TORCH:
             measured = group.skip("torch is not installed")

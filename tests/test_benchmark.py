@@ -24,12 +24,27 @@ def test_all_take_their_turn_and_only_the_fast_stay():
         calls.append(name)
         return value
 
-    three = {
-        name: functools.partial(timed, name, ms) for name, ms in zip("abc", (3, 1, 2), strict=True)
+    four = {
+        name: functools.partial(timed, name, ms)
+        for name, ms in zip("abcd", (3, 1, 2, 4), strict=True)
     }
-    times = _benchmark.in_turn(three, 2, contest="abc")
-    assert times == {"b": [1, 1], "c": [2, 2]}
-    assert "".join(calls) == "abc" + "abc" + "bcbc"
+    times = _benchmark.in_turn(four, 2, contest="abcd")
+    assert times == {"a": [3, 3], "b": [1, 1], "c": [2, 2]}
+    assert "".join(calls) == 3 * "abcd" + "abcabc"
+
+
+def test_a_disturbed_round_does_not_throw_out_the_best():
+    rounds = {"a": [1, 9, 1, 1], "b": [2] * 4, "c": [3] * 4, "d": [4] * 4}
+    timed = {name: functools.partial(iter(times).__next__) for name, times in rounds.items()}
+    assert set(_benchmark.in_turn(timed, 1, contest="abcd")) == {"a", "b", "c"}
+
+
+def test_names_are_not_cut_short_in_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_benchmark, "HAS_TORCH", False)
+    argv = ["--only=edge_popup/conv*", f"--out={tmp_path / 'b.json'}"]
+    assert _cli.main(benchmark.run, benchmark.Config(), "", argv) == 0
+    out = capsys.readouterr().out
+    assert "│ edge_popup/conv2/torch.best " in out and "skipped: torch is not installed" in out
     assert _benchmark.median({"x 1": [1, 5, 3], "x 2": [4], "y": [0]}, "x") == ("x 1", 3)
 
 
