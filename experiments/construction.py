@@ -78,7 +78,7 @@ def show(row: dict) -> None:
         f"{row['eps']:7g} {row['seed']:4d}  {sizes[0]:>14} {sizes[1]:>18} {row['kept']:9d} "
         f"{row['certificate']:11.4g} {row['largest_error_found']:9.4g}  "
         f"{row['ticket_accuracy']:.4f} ({row['target_accuracy']:.4f}) {row['ticket_bytes']:9d} "
-        f"{row['seconds']:6.1f}",
+        f"{100 * row['ticket_bytes'] / row['float32_bytes']:6.1f} % {row['seconds']:6.1f}",
         flush=True,
     )
 
@@ -97,7 +97,7 @@ def run(config: Config) -> list[dict]:
         there = {(row["eps"], row["seed"]): row for row in rows}
         given = None
         print("      ε  key    n per layer     proved to do it      kept certificate     found"
-              "  accuracy (target)   bytes      s")  # fmt: skip
+              "  accuracy (target)   bytes, of float32    s")  # fmt: skip
         asked = []
         for eps in config.eps:
             for seed in range(config.seed, config.seed + config.keys):

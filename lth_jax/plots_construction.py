@@ -40,6 +40,7 @@ def over_parameterization(rows: Sequence[dict], delta: float, path: str | pathli
     right.set(ylabel="|f − g|", xlabel="ε", yscale="log")
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=smallest)
+        axes.set_xlim(left=-smallest / 3)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", loc="best")
     canvas.tight_layout()

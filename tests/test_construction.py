@@ -185,6 +185,17 @@ def test_cumulative_rounding_leaves_half_a_step_per_column():
     assert np.array_equal(again, levels)
 
 
+@pytest.mark.parametrize("bits", [2, 5, 16])
+def test_levels_fit_their_bits_at_the_edge_of_the_ball(bits):
+    rng = np.random.default_rng(5)
+    center = rng.uniform(-1, 1, (20, 300)).astype(np.float32)
+    mask = rng.random(center.shape) < 0.6
+    # Off by a third of a step all the way: what is carried asks for more than the ball holds.
+    wanted = np.float64(center) + rng.choice([-0.05, 0.05 / 3, 0.05], center.shape)
+    levels = quantization.levels_of(center, wanted, mask, 0.05, bits)
+    assert np.abs(levels).max() == quantization.top_level(bits)
+
+
 @pytest.mark.parametrize(
     "change",
     [

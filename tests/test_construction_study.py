@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 
 from experiments import _cli, construction
-from lth_jax import data, random_blocks, ticket
+from lth_jax import data, locks, network_certificate, random_blocks, ticket
 
 SMALL = ("--steps=300", "--eta=0.05")
 FIELDS = {"eps", "eta", "n", "weights", "candidates", "kept", "certificate", "largest_error_found"}
@@ -91,6 +91,38 @@ def test_the_same_command_again_changes_no_byte(out):
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.name != ".lock"}
     assert run(out, "--eps=0,0.01,0.1") == 0
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.name != ".lock"} == before
+
+
+@pytest.mark.parametrize("flag", ["--full", "--candidates=kaiming", "--candidates=normal"])
+def test_other_networks_are_built_certified_and_stored_too(tmp_path, flag):
+    assert run(tmp_path, "--eps=0.05", flag) == 0
+    (row,) = rows_of(tmp_path)
+    assert row["domain"] == ("ball" if flag == "--full" else "cube") and row["not_found"] == 0
+    assert row["halves"] == (2 if flag == "--full" else 1)
+    assert row["certificate"] >= row["largest_error_found"] + row["rounding"]
+    loaded = ticket.load(ticket_of(tmp_path, row))
+    # Normal draws are no promise across versions of jax: those weights are in the file.
+    assert loaded.header["embedded"] == (flag != "--full")
+    images, labels = pixels()
+    logits = random_blocks.build(loaded.header["init"]).apply(loaded.weights, {}, images)[0]
+    assert np.mean(np.argmax(logits, -1) == labels) == row["ticket_accuracy"]
+
+
+def test_a_certificate_below_what_was_found_ends_the_study(tmp_path, capsys, monkeypatch):
+    true = network_certificate.bound
+    monkeypatch.setattr(
+        network_certificate, "bound", lambda *args: true(*args)._replace(value=1e-9)
+    )
+    assert run(tmp_path, "--eps=0") == 1
+    assert "certified 1e-09" in capsys.readouterr().err
+    assert not (tmp_path / "construction.json").exists()
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path, capsys):
+    with locks.hold(tmp_path / ".lock"):
+        assert run(tmp_path, "--eps=0") == locks.BUSY_STATUS
+    assert "in use" in capsys.readouterr().err
+    assert not (tmp_path / "config.json").exists()
 
 
 @pytest.mark.parametrize("flag", ["--eta=0.1", "--bits=8", "--full", "--hidden=16", "--width=20"])
