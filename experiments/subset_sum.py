@@ -19,7 +19,6 @@ Every weight of it once, searched and verified, a set for each weight:
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import sys
@@ -27,12 +26,20 @@ import time
 
 import jax
 
-from experiments import _cli
-from lth_jax import errors, plots_subset_sum
+from experiments import _cli, _folder
+from lth_jax import plots_subset_sum
 from lth_jax.subset_sum import figure2 as published
 from lth_jax.subset_sum import fit, phase, records, solvers, targets
 
 setting = _cli.setting
+# Fields that change no number of a mode's: axes and places, and what only other modes read.
+_PLACES, _FIGURE2 = ("target", "out", "lock"), ("etas", "ratios", "draws", "success")
+_SOLVE, _PHASE = ("n", "eta", "eps", "objective", "highs"), ("phase_etas", "phase_eps", "trials")
+_ASIDE = {
+    "figure2": (*_PLACES, *_SOLVE, *_PHASE, "etas", "ratios"),
+    "solve": (*_PLACES, *_FIGURE2, *_PHASE),
+    "phase": (*_PLACES, *_FIGURE2, *_SOLVE, "sets"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,8 @@ class Config:
     )
     trials: int = setting(1000, "Phase diagram: random candidate sets per ε.")
     seed: int = setting(0, "Seed of every draw.")
-    out: str = setting("runs/subset_sum", "Folder for the results.")
+    out: str | None = setting(None, "Folder for the results; runs/subset_sum-ID if not given.")
+    lock: str = setting("leave", "If another process has the folder: leave, or wait for it.")
 
     def __post_init__(self):
         if self.figure2 and self.solve:
@@ -72,22 +80,19 @@ class Config:
         finite = (self.eta, self.eps, *self.etas, *self.ratios, *self.phase_etas, *self.phase_eps)
         if not all(0 <= value < 1e100 for value in finite):
             raise ValueError("expected finite eta, eps and ratios >= 0.")
+        if self.lock not in ("leave", "wait"):
+            raise ValueError(f"expected --lock=leave or wait, got {self.lock!r}.")
         if not 0 < self.success <= 1:
             raise ValueError(f"expected 0 < success <= 1, got {self.success}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"expected a seed of 0 to 2^32 - 1, got {self.seed}.")
         if min(self.draws, self.trials) < 1 or self.highs < 0:
             raise ValueError("expected draws, trials >= 1 and highs >= 0.")
 
 
 def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> list[dict]:
     """All cells of figure 2; those already in figure2.json are kept."""
-    digest = hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
-    fixed = {"draws": config.draws, "success": config.success, "seed": config.seed}
-    fixed |= {"sets": config.sets, "target_sha256": digest}
-    known = records.read(out / "figure2_settings.json")
-    if known not in (None, fixed):
-        raise errors.InputError(f"{out} holds a figure 2 with other settings: {known}.")
-    records.write(out / "figure2_settings.json", fixed)
-    cells = records.read(out / "figure2.json") or []
+    cells = records.read(out / "figure2.json", ("eta", "ratio", "n", "draws", "published")) or []
     done = {(cell["eta"], cell["ratio"]) for cell in cells}
     for eta in config.etas:
         for ratio in config.ratios:
@@ -114,9 +119,12 @@ def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path)
 
 def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
     """The phase diagram with its bounds, fit and plots."""
-    rows = phase.cells(key, config.phase_etas, config.phase_eps, config.trials)
-    result = {"fit": phase.fit(rows), "cells": rows}
-    records.write(out / "phase.json", result)
+    result = records.read(out / "phase.json", ("fit", "cells"))
+    if result is None:
+        rows = phase.cells(key, config.phase_etas, config.phase_eps, config.trials)
+        result = {"fit": phase.fit(rows), "cells": rows}
+        records.write(out / "phase.json", result)
+    rows = result["cells"]
     print("  η       ε      n50/n90   suffices 50/90   necessary 50/90")
     for r in rows:
         print(
@@ -130,32 +138,34 @@ def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
     return result
 
 
+def solve(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> dict:
+    """The object of solve.json; one that is there is kept."""
+    result = records.read(out / "solve.json")
+    if result is None:
+        args = (config.n, config.eta, config.eps, config.sets, config.objective, config.highs)
+        result = fit.fit(key, weights, *args)
+        records.write(out / "solve.json", result)
+    print(json.dumps(result, indent=1))
+    return result
+
+
 def run(config: Config):
-    """Runs what the flags ask for; returns what it wrote."""
-    key, out = jax.random.key(config.seed), pathlib.Path(config.out)
-    if not (config.figure2 or config.solve):
-        result = diagram(config, key, out)
-    else:
-        key_target, key_draws = jax.random.split(key)
+    """Runs what the flags ask for and is not there; returns the content of its file."""
+    key = jax.random.key(config.seed)
+    mode = "figure2" if config.figure2 else "solve" if config.solve else "phase"
+    weights = None
+    if mode != "phase":
+        key_target, key = jax.random.split(key)
         weights = (
             targets.load(config.target) if config.target else targets.digits_target(key_target)
         )
-        if config.figure2:
-            result = regenerate(config, key_draws, weights, out)
+    facts = {"target_sha256": weights and targets.digest(weights)}
+    with _folder.held("subset_sum", config, _ASIDE[mode], facts) as out:
+        if mode == "phase":
+            result = diagram(config, key, out)
         else:
-            result = fit.fit(
-                key_draws,
-                weights,
-                config.n,
-                config.eta,
-                config.eps,
-                config.sets,
-                config.objective,
-                config.highs,
-            )
-            records.write(out / "solve.json", result)
-            print(json.dumps(result, indent=1))
-    print(f"written to {out}")
+            result = (regenerate if mode == "figure2" else solve)(config, key, weights, out)
+        print(f"written to {out}")
     return result
 
 

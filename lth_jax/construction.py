@@ -28,7 +28,7 @@ class Construction(NamedTuple):
     found: list[np.ndarray]  # per layer [halves, in, out] bool: within η before rounding
     scales: tuple[float, ...]  # per layer: target layer / scale is what the theorem assumes
     widths: tuple[int, ...]  # per layer: n, candidates per target weight and half
-    recipe: dict[str, Any]  # what `random_blocks.draw` regenerates them from
+    recipe: dict[str, Any]  # what `random_blocks.draw` and `build` make them of
 
 
 def checked(target: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -194,9 +194,8 @@ def approximate(
         widths.append(n)
     sizes = [target[0].shape[1], *(w.shape[0] for w in target)]
     recipe = {"sizes": sizes, "widths": widths, "halves": halves, "candidates": candidates}
-    return Construction(
-        random_blocks.build(recipe, scales), *trees, found, scales, tuple(widths), recipe
-    )
+    recipe["scales"] = list(scales)
+    return Construction(random_blocks.build(recipe), *trees, found, scales, tuple(widths), recipe)
 
 
 def _moved(fit, n, eps, bits):

@@ -7,15 +7,12 @@ import numpy as np
 from matplotlib import figure
 
 
-def over_parameterization(
-    rows: Sequence[dict], proved: Sequence[dict], delta: float, path: str | pathlib.Path
-) -> None:
-    """Candidates per target weight over ε against the proved width, and how near the network is.
+def over_parameterization(rows: Sequence[dict], delta: float, path: str | pathlib.Path) -> None:
+    """Candidates per target weight over ε against the bounds, and how near the network is.
 
     Args:
-        rows: The objects of construction.json.
-        proved: {"eps", "n"}: what suffices for all weights at once.
-        delta: With what probability that may fail.
+        rows: The objects of construction.json; keys of one ε are averaged, and all are shown.
+        delta: With what probability the proved width may fail.
         path: Of the PNG.
     """
     canvas = figure.Figure(figsize=(10, 4))
@@ -24,17 +21,17 @@ def over_parameterization(
     smallest = min((eps for eps in epsilons if eps > 0), default=1.0)
 
     def line(axes, name, style, label):
-        values = [[row[name] for row in rows if row["eps"] == eps] for eps in epsilons]
-        axes.plot(epsilons, [np.mean(v) for v in values], style, label=label)
+        cells = [(eps, [r[name] for r in rows if r["eps"] == eps]) for eps in epsilons]
+        cells = [(eps, values) for eps, values in cells if None not in values]
+        (drawn,) = axes.plot(
+            [eps for eps, _ in cells], [np.mean(v) for _, v in cells], style, label=label
+        )
+        spread = [(eps, value) for eps, values in cells for value in values]
+        axes.plot(*np.reshape(spread, (-1, 2)).T, ".", color=drawn.get_color(), alpha=0.4)
 
-    halves = rows[0]["halves"]
-    left.plot(
-        [p["eps"] for p in proved],
-        [halves * p["n"] for p in proved],
-        "v--",
-        label=f"suffices, δ = {delta:g}",
-    )
-    line(left, "over_parameterization", "o-", "needed here, mean over weights")
+    line(left, "proved_over_parameterization", "v--", f"suffices for all weights, δ = {delta:g}")
+    line(left, "over_parameterization", "o-", "needed here")
+    line(left, "necessary_over_parameterization", "^:", "one weight needs, p = 1/2")
     left.set(ylabel="candidates per target weight", xlabel="ε", ylim=(0, None))
     line(right, "certificate", "v--", "certified")
     line(right, "largest_error_found", "o-", "largest found")
@@ -43,7 +40,8 @@ def over_parameterization(
     right.set(ylabel="|f − g|", xlabel="ε", yscale="log")
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=smallest)
+        axes.set_xlim(left=-smallest / 3)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="upper right")
+        axes.legend(fontsize="small", loc="best")
     canvas.tight_layout()
-    canvas.savefig(path, dpi=130)
+    canvas.savefig(path, dpi=100)

@@ -49,6 +49,8 @@ def rebuild(center: np.ndarray, levels: np.ndarray, radius: float, bits: int) ->
         [...] float32; the same bits on any machine, as it is plain IEEE arithmetic.
     """
     step = radius / top_level(bits)
+    if radius == 0:
+        return np.array(center)
     return inside(center, center.astype(np.float64) + levels * step, radius)
 
 
@@ -101,6 +103,8 @@ def carried(center: np.ndarray, wanted: np.ndarray, mask: np.ndarray, radius: fl
         [k, m] float32, the center outside the mask.
     """
     weights = np.array(center)
+    if radius == 0:
+        return weights
     carry = np.zeros(center.shape[1])
     for row in range(len(center)):
         aim = wanted[row] + carry

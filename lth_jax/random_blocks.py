@@ -54,7 +54,8 @@ def draw(key: jax.Array, recipe: dict[str, Any]) -> Any:
 
     Args:
         key: Typed key.
-        recipe: "sizes" [L + 1], "widths" [L], "halves" 1 or 2, "candidates" of KINDS.
+        recipe: "sizes" [L + 1], "widths" [L], "halves" 1 or 2, "candidates" of KINDS; `build`
+            reads "scales" [L] too.
 
     Returns:
         {"RedundantBlock_l": {"weight1": [r, in], "weight2": [r·in, out]}}, r = halves·width;
@@ -82,15 +83,15 @@ def block(xp: Any, rows: Sequence, shape: tuple[int, int], n: int) -> dict[str, 
     }
 
 
-def build(recipe: dict[str, Any], scales: Sequence[float]) -> models.Model:
+def build(recipe: dict[str, Any]) -> models.Model:
     """The network as an ordinary Model: inputs [b, ...] float32 -> logits [b, out].
 
     Args:
-        recipe: See `draw`.
-        scales: Of the layers; their product multiplies the output.
+        recipe: See `draw`; the product of the layers' "scales" multiplies the output. A ticket's
+            header holds it as "init".
     """
     copies = tuple(recipe["halves"] * n for n in recipe["widths"])
-    network = _Network(tuple(recipe["sizes"]), copies, math.prod(scales))
+    network = _Network(tuple(recipe["sizes"]), copies, math.prod(recipe["scales"]))
     example = jax.ShapeDtypeStruct((1, recipe["sizes"][0]), jnp.float32)
     apply = models.from_flax(network, example).apply
     return models.Model(lambda key: (draw(key, recipe), {}), apply)

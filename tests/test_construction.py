@@ -1,14 +1,17 @@
 """Theorem 2: the network is the target, at the least width, with Y applied, and is a Model."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 
-from experiments import _cli
-from experiments import construction as study
-from lth_jax import construction, error_search, quantization, random_blocks, selection, ticket
+from lth_jax import (
+    construction,
+    error_search,
+    network_certificate,
+    quantization,
+    random_blocks,
+    selection,
+)
 from lth_jax.subset_sum import solvers
 
 
@@ -128,10 +131,11 @@ def test_best_needs_no_tolerance_once_weights_may_move(target, key):
     assert errors[1] < 1e-5 < errors[0]
 
 
-def test_the_theorems_own_width_meets_the_theorems_eta(key):
+@pytest.mark.parametrize("eps", [0.0, 0.01])
+def test_the_theorems_own_width_meets_the_theorems_eta(key, eps):
     rng = np.random.default_rng(3)
     target = [rng.uniform(-0.5, 0.5, (2, 2)) * [[1], [0.9]], rng.uniform(-0.5, 0.5, (1, 2))]
-    eta, eps, delta = 0.5, 0.01, 0.05
+    eta, delta = 0.5, 0.05
     tolerances, widths = construction.theorem([w.shape for w in target], eta, eps, delta)
     built = construction.approximate(target, key, eps, tolerances, widths, nonnegative_input=False)
     assert built.widths == tuple(widths) and built.scales == (1.0, 1.0)
@@ -139,7 +143,17 @@ def test_the_theorems_own_width_meets_the_theorems_eta(key):
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 201)] * 2), -1).reshape(-1, 2)
     f, g = error_search.target_output(target, grid), error_search.network_output(
         layers_of(built), grid)  # fmt: skip
-    assert np.abs(f - g).max() < eta
+    bound = network_certificate.bound(target, layers_of(built), "ball")
+    assert np.abs(f - g).max() <= bound.value < eta
+
+
+def test_the_librarys_own_selection_picks_the_masks_at_their_counts(target, key):
+    built = construction.approximate(target, key, 0.01, 0.02, nonnegative_input=False)
+    kept = jax.tree.map(lambda m: int(m.sum()), built.masks)
+    masks = selection.tree_topk_mask(jax.tree.map(np.float32, built.masks), kept)
+    jax.tree.map(np.testing.assert_array_equal, masks, built.masks)
+    even = sum(kept[block]["weight2"] for block in kept)
+    assert construction.counts(built)["kept"] == even
 
 
 def test_what_cannot_be_found_is_reported_not_hidden(target, key):
@@ -171,6 +185,17 @@ def test_cumulative_rounding_leaves_half_a_step_per_column():
     assert np.array_equal(again, levels)
 
 
+@pytest.mark.parametrize("bits", [2, 5, 16])
+def test_levels_fit_their_bits_at_the_edge_of_the_ball(bits):
+    rng = np.random.default_rng(5)
+    center = rng.uniform(-1, 1, (20, 300)).astype(np.float32)
+    mask = rng.random(center.shape) < 0.6
+    # Off by a third of a step all the way: what is carried asks for more than the ball holds.
+    wanted = np.float64(center) + rng.choice([-0.05, 0.05 / 3, 0.05], center.shape)
+    levels = quantization.levels_of(center, wanted, mask, 0.05, bits)
+    assert np.abs(levels).max() == quantization.top_level(bits)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -191,38 +216,6 @@ def test_values_that_do_not_fit_are_refused(key, change):
     given |= change
     with pytest.raises(ValueError, match="expected|must"):
         construction.approximate(given.pop("target"), key, **given)
-
-
-def run(tmp_path, *flags):
-    return _cli.main(study.run, study.Config(), "doc", [*flags, f"--out={tmp_path}"])
-
-
-def test_program_builds_certifies_and_stores(tmp_path):
-    assert run(tmp_path, "--eps=0,0.1", "--eta=0.05") == 0
-    rows = json.loads((tmp_path / "construction.json").read_text())
-    assert [row["eps"] for row in rows] == [0, 0.1] and rows[0]["n"] > rows[1]["n"]
-    for row in rows:
-        assert row["not_found"] == 0 and row["kept"] < row["candidates"]
-        assert row["certificate"] >= row["largest_error_found"] + row["rounding"] > 0
-        assert abs(row["ticket_accuracy"] - row["target_accuracy"]) <= 0.02
-        path = tmp_path / f"eps{row['eps']:g}-seed0.ticket"
-        assert path.stat().st_size == row["ticket_bytes"] < row["float32_bytes"] / 4
-        assert ticket.load(path).header["init"]["widths"] == row["widths"]
-    assert (tmp_path / "construction.png").stat().st_size > 0
-
-
-@pytest.mark.parametrize(
-    "flag", ["--eps=-1", "--bits=1", "--keys=0", "--candidates=x", "--eta=0", "--target=absent.npz"]
-)
-def test_bad_flags_are_one_line_and_status_2(tmp_path, capsys, flag):
-    assert run(tmp_path, flag) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_a_target_of_other_sizes_is_refused(tmp_path, capsys):
-    np.savez(tmp_path / "net.npz", np.ones((10, 5), np.float32))
-    assert run(tmp_path, f"--target={tmp_path}/net.npz", "--dataset=digits") == 2
-    assert "64 pixels" in capsys.readouterr().err
 
 
 def test_candidates_of_layers_halves_and_copies_are_all_drawn_apart(key):

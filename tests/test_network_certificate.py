@@ -1,5 +1,7 @@
 """The certificate is never below the truth, is the truth for one layer, and sees a broken bit."""
 
+from fractions import Fraction
+
 import jax
 import numpy as np
 import pytest
@@ -117,17 +119,71 @@ def test_the_l2_bound_wins_where_signs_cancel():
     assert true_error(target, layers, "ball") < bound.l2 < bound.entrywise
 
 
-def test_effective_sums_are_exact_to_their_bound():
-    from fractions import Fraction
+def exact_sums(built, layer, sign):
+    """What one half of a layer sums to, over the rationals: [in][out]."""
+    block, mask = (t[f"RedundantBlock_{layer}"] for t in (built.weights, built.masks))
+    copies, inputs = block["weight1"].shape
+    scale = Fraction(built.scales[layer])
+    return [
+        [
+            scale
+            * sum(
+                Fraction(float(block["weight2"][c * inputs + i, out]))
+                for c in range(copies)
+                if mask["weight2"][c * inputs + i, out] and block["weight1"][c, i] == sign
+            )
+            for out in range(block["weight2"].shape[1])
+        ]
+        for i in range(inputs)
+    ]
 
+
+def test_effective_sums_are_exact_to_their_bound():
     _, built = nets((2, 3), 5, n=9)
     (plus, minus, plus_error, minus_error), *_ = layers_of(built)
-    block, mask = built.weights["RedundantBlock_0"], built.masks["RedundantBlock_0"]
     for sign, found, error in ((1, plus, plus_error), (-1, minus, minus_error)):
+        exact = exact_sums(built, 0, sign)
         for out, inp in np.ndindex(found.shape):
-            exact = sum(
-                Fraction(float(block["weight2"][c * 2 + inp, out]))
-                for c in range(18)
-                if mask["weight2"][c * 2 + inp, out] and block["weight1"][c, inp] == sign
-            ) * Fraction(built.scales[0])
-            assert abs(Fraction(found[out, inp]) - exact) <= Fraction(error[out, inp])
+            assert abs(Fraction(found[out, inp]) - exact[inp][out]) <= Fraction(error[out, inp])
+
+
+def times(matrix, vector):
+    return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
+
+
+def part(matrix, sign=1):
+    return [[max(sign * x, Fraction(0)) for x in row] for row in matrix]
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 4, 2), (2, 3, 3, 2)], ids=len)
+def test_rounding_never_takes_it_below_the_same_bound_over_the_rationals(sizes):
+    """The recursion of the docstring in fractions, on the cube, from the stored weights."""
+    for seed in range(20):
+        target, built = nets(sizes, seed, n=5, half=True)
+        u = v = [Fraction(0)] * sizes[0]
+        a = c = [Fraction(1)] * sizes[0]
+        for layer, w in enumerate(target):
+            w = [[Fraction(float(x)) for x in row] for row in w]
+            p = [list(row) for row in zip(*exact_sums(built, layer, 1), strict=True)]
+            d = [[x - y for x, y in zip(*rows, strict=True)] for rows in zip(w, p, strict=True)]
+            up, down = part(p), part(p, -1)
+            terms = [(part(d), a), (up, u), (down, v)], [(part(d, -1), a), (up, v), (down, u)]
+            u, v = ([sum(x) for x in zip(*(times(*t) for t in ts), strict=True)] for ts in terms)
+            a, c = times(part(w), a), times(up, c)
+            if layer < len(target) - 1:
+                u = [min(x, y) for x, y in zip(u, a, strict=True)]
+                v = [min(x, y) for x, y in zip(v, c, strict=True)]
+        exact = max(*u, *v)
+        bound = network_certificate.bound(target, layers_of(built), "cube").entrywise
+        # Above 0, too, where a dead layer leaves nothing to bound.
+        assert exact <= Fraction(bound) <= exact * (1 + Fraction(1, 10**12)) + Fraction(1, 10**300)
+
+
+def test_norms_are_rounded_up_over_the_rationals():
+    rng = np.random.default_rng(0)
+    for k in (1, 2, 3, 10, 100):
+        for _ in range(20):
+            row = rng.random((1, k))
+            square = sum(Fraction(float(x)) ** 2 for x in row[0])
+            assert Fraction(float(network_certificate._row_norm(row))) ** 2 >= square
+            assert Fraction(network_certificate.norm_bound(row)) ** 2 >= square

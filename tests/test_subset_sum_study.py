@@ -94,6 +94,20 @@ def test_program_solves_a_digits_network(tmp_path):
     assert result["weights"] == 64 * 32 + 320 and result["found"] == result["verified"]
 
 
+def test_a_folder_of_other_settings_is_refused_untouched(tmp_path, capsys):
+    flags = ("--solve", "--n=8", "--eta=0.1", "--highs=0")
+    assert run(tmp_path, *flags) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != ".lock"}
+    assert set(before) == {"config.json", "solve.json"}
+    assert run(tmp_path, *flags) == 0  # What is there stays, with its times.
+    for other in (["--n=9"], ["--eps=0.01"], ["--sets=weight"], ["--objective=best"]):
+        assert run(tmp_path, *flags, *other) == 2
+        assert "other settings" in capsys.readouterr().err
+    assert run(tmp_path, "--trials=20") == 2 and run(tmp_path, "--figure2") == 2
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != ".lock"}
+    assert after == before
+
+
 def test_digits_target_classifies_digits(key):
     from sklearn.datasets import load_digits
 

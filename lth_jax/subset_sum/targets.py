@@ -1,7 +1,11 @@
-"""Networks whose weights are to be approximated: a user's file, or one trained on digits."""
+"""Networks whose weights are to be approximated: a user's file, or one trained here."""
 
+import hashlib
 import pathlib
+import struct
 import zipfile
+import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +14,24 @@ import optax
 from sklearn import datasets
 
 from lth_jax import errors
+
+# What reading a damaged archive has been seen to raise, or may: zipfile, zlib and NumPy's header.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+)
 
 
 def load(path: str | pathlib.Path) -> list[np.ndarray]:
@@ -22,22 +44,33 @@ def load(path: str | pathlib.Path) -> list[np.ndarray]:
         InputError: If the file is missing, no npz, pickled, without a 2-D array or not finite.
     """
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array, not an archive")
-        with archive:
+        # Opened here, as np.load leaves a damaged archive open.
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array, not an archive")
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise errors.InputError(f"target {path} does not exist.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
         raise errors.InputError(f"target {path} is not a readable .npz file: {reason}.") from None
-    weights = [a for a in arrays.values() if a.ndim == 2 and a.dtype.kind == "f" and a.size]
+    weights = [
+        a for a in arrays.values() if getattr(a, "ndim", 0) == 2 and a.dtype.kind == "f" and a.size
+    ]
     if not weights:
         raise errors.InputError(f"target {path} holds no 2-D float array.")
     if not all(np.isfinite(w).all() for w in weights):
         raise errors.InputError(f"target {path} holds NaN or infinite weights.")
     return weights
+
+
+def digest(weights: Sequence[np.ndarray]) -> str:
+    """SHA-256 over the shapes, types and bytes of matrices."""
+    seen = hashlib.sha256()
+    for w in weights:
+        seen.update(repr((w.shape, w.dtype.str)).encode() + w.tobytes())
+    return seen.hexdigest()
 
 
 def forward(weights: list, x):
@@ -47,35 +80,55 @@ def forward(weights: list, x):
     return x @ weights[-1].T
 
 
-def digits_target(key: jax.Array, hidden: int = 32, steps: int = 400) -> list[np.ndarray]:
-    """A bias-free 64-hidden-10 ReLU network trained on all of scikit-learn's digits (pixels/16).
+def trained(
+    key: jax.Array,
+    images: np.ndarray,
+    labels: np.ndarray,
+    hidden: Sequence[int],
+    steps: int,
+    batch: int = 128,
+    learning_rate: float = 3e-3,
+) -> list[np.ndarray]:
+    """A bias-free ReLU network trained by Adam on random batches, its rate falling as a cosine.
 
     Args:
-        key: PRNG key of its initial weights.
-        hidden: Width of the hidden layer.
-        steps: Full-batch Adam steps.
+        key: PRNG key of its initial weights, N(0, 2/in), and of the batches.
+        images: [n, d] float.
+        labels: [n] integers; the largest one says how many outputs there are.
+        hidden: Width of each hidden layer.
+        steps: Gradient steps.
+        batch: Images per step, drawn with replacement.
+        learning_rate: Of the first step.
 
     Returns:
-        Weight matrices [hidden, 64] and [10, hidden], float32.
+        Weight matrices [out, in], float32.
     """
-    images, labels = datasets.load_digits(return_X_y=True)
-    x, y = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels, jnp.int32)
-    widths = [(hidden, 64), (10, hidden)]
-    keys = jax.random.split(key, len(widths))
+    x, y = jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
+    widths = [x.shape[1], *hidden, int(labels.max()) + 1]
+    key_batches, *keys = jax.random.split(key, len(widths))
     weights = [
-        jax.random.normal(k, shape) * (2 / shape[1]) ** 0.5
-        for k, shape in zip(keys, widths, strict=True)
+        jax.random.normal(k, (out, inputs)) * (2 / inputs) ** 0.5
+        for k, inputs, out in zip(keys, widths, widths[1:], strict=False)
     ]
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
-    def loss(weights):
+    def loss(weights, x, y):
         logits = forward(weights, x)
         return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
-    def step(_, carry):
-        weights, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(weights), state)
-        return optax.apply_updates(weights, updates), state
+    def train(key, weights, x, y):
+        def step(number, carry):
+            weights, state = carry
+            at = jax.random.randint(jax.random.fold_in(key, number), (batch,), 0, len(x))
+            updates, state = optimizer.update(jax.grad(loss)(weights, x[at], y[at]), state)
+            return optax.apply_updates(weights, updates), state
 
-    train = jax.jit(lambda w: jax.lax.fori_loop(0, steps, step, (w, optimizer.init(w)))[0])
-    return [np.asarray(w) for w in train(weights)]
+        return jax.lax.fori_loop(0, steps, step, (weights, optimizer.init(weights)))[0]
+
+    return [np.asarray(w) for w in jax.jit(train)(key_batches, weights, x, y)]
+
+
+def digits_target(key: jax.Array) -> list[np.ndarray]:
+    """A bias-free 64-32-10 ReLU network trained on all of scikit-learn's digits (pixels/16)."""
+    images, labels = datasets.load_digits(return_X_y=True)
+    return trained(key, images / 16, labels, hidden=(32,), steps=1000)
