@@ -212,6 +212,9 @@ def main(
     except BrokenPipeError:  # Nobody reads the output any more, as after `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # A disk or a folder that nobody nearer to it expected.
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _end(f"error: {where}{error.strerror or error}.", 1)
     return 0
 
 

@@ -3,8 +3,10 @@
 import tempfile
 
 import chex
+import hostile
 import jax
 import pytest
+import study
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,3 +28,17 @@ def _fresh_trace_counters():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    """The folder of an undisturbed run of the small study; look, do not touch."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    assert study.main(out) == 0
+    return out
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    """A home, a cache and a working folder of the test's own, everything else being outside."""
+    yield from hostile.sandbox(tmp_path, monkeypatch)

@@ -108,6 +108,8 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
         (errors.RunError("no"), 1),
         (errors.RunError("no", 3), 3),
         (MemoryError(), 1),
+        (OSError(28, "No space left on device", "x"), 1),
+        (OSError("odd"), 1),
     ],
 )
 def test_trouble_is_one_line_and_a_status(capsys, error, status):

@@ -36,14 +36,6 @@ def interrupt(monkeypatch):
     yield after
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """An undisturbed run."""
-    out = tmp_path_factory.mktemp("plain") / "run"
-    assert study.main(out) == 0
-    return out
-
-
 def one_line(capsys, *words):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.endswith("\n"), error
@@ -163,6 +155,18 @@ def test_damaged_checkpoints_cost_time_and_no_row(tmp_path, capsys, plain, inter
     assert study.main(tmp_path) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == damaged and all("damaged checkpoint passed over" in x for x in lines)
+    assert study.rows(tmp_path) == study.rows(plain)
+
+
+def test_checkpoints_of_other_settings_are_not_used(tmp_path, capsys, plain, interrupt):
+    interrupt(3)
+    assert study.main(tmp_path, perturb_lr="0.5") == 143
+    # Who begins anew by `rm FOLDER/*` leaves the folder in it.
+    for file in [*tmp_path.glob("*.json*"), *tmp_path.glob(".lock")]:
+        file.unlink()
+    capsys.readouterr()
+    assert study.main(tmp_path) == 0
+    one_line(capsys, "checkpoint of other settings passed over")
     assert study.rows(tmp_path) == study.rows(plain)
 
 
