@@ -5,6 +5,7 @@ or an edit by hand is found when the row is read, and nothing wrong enters a tab
 settings that a row was made with, so that a row of another folder is found, too.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -60,7 +61,7 @@ def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
         rows: From `seal`.
 
     Raises:
-        RunError: If they cannot be written; the file is as it was then.
+        RunError: If they cannot be written; no row that was there is lost.
     """
     file = pathlib.Path(file)
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
@@ -72,8 +73,9 @@ def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
             lines = lines[os.write(handle, lines) :]
         os.fsync(handle)
     except OSError as error:
-        if handle is not None:
-            os.ftruncate(handle, before)
+        if handle is not None:  # If this fails, too, a torn last line is left, which `read` knows.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, before)
         raise errors.RunError(
             f"{file}: {error.strerror or error}; the rows that are there are safe, "
             "and the same command runs the others."

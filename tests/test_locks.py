@@ -59,7 +59,23 @@ def test_without_flock_a_file_stands_in(tmp_path, monkeypatch):
     signature = json.loads(locks._signature())
     owner.write_text(json.dumps(signature | {"pid": dead.pid}))
     with locks.hold(lock):
-        pass
+        assert json.loads(owner.read_text())["pid"] == os.getpid()
+    # Another process takes it over between our look and our deed: its lock stays its own.
+    is_stale = locks._is_stale
+
+    def slow(file):
+        found = is_stale(file)
+        if found:
+            owner.write_text(json.dumps(signature | {"pid": os.getppid()}))
+        return found
+
+    owner.write_text(json.dumps(signature | {"pid": dead.pid}))
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "_is_stale", slow)
+        with pytest.raises(errors.RunError, match=f"process {os.getppid()}"):
+            locks.hold(lock).__enter__()
+    assert json.loads(owner.read_text())["pid"] == os.getppid()
+    assert [p.name for p in tmp_path.iterdir() if ".owner." in p.name] == []
     owner.write_text(json.dumps(signature | {"host": "elsewhere", "pid": dead.pid}))
     with pytest.raises(errors.RunError, match="on elsewhere"):
         locks.hold(lock).__enter__()

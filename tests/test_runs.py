@@ -133,13 +133,13 @@ def test_a_folder_of_other_settings_is_refused_with_the_difference(tmp_path):
 
 def test_rows_of_another_folder_are_refused_wherever_they_came_from(tmp_path):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    # What may differ between runs that share a folder makes no other folder of it.
     runs.Folder(ours, CONFIG | {"git": "b", "devices": 3}).append([row(0)])
     runs.Folder(theirs, CONFIG | {"prune_lr": 0.5}).append([row(1)])
     with open(ours / "results.jsonl", "ab") as file:
         file.write((theirs / "results.jsonl").read_bytes())
     with pytest.raises(errors.InputError, match="results.jsonl:2: .*made with other settings"):
         runs.Folder(ours, CONFIG)
-    # What differs between machines that share a folder is no other folder.
     shutil.copy(theirs / "results.jsonl", ours / "results.part-0-of-2.jsonl")
     (ours / "results.jsonl").unlink()
     with pytest.raises(errors.InputError, match="part-0-of-2.jsonl:1: .*other settings"):
@@ -158,6 +158,13 @@ def test_an_editor_that_changed_the_line_ends_changed_no_row(tmp_path, ending):
     assert again.rows == folder.rows
     again.append([row(2)])
     assert len(runs.Folder(tmp_path, CONFIG).rows) == 3
+
+
+def test_a_file_that_takes_nothing_back_is_one_line(tmp_path):
+    folder = runs.Folder(tmp_path, CONFIG)
+    folder.results.symlink_to("/dev/full")  # Refuses to be written and to be cut.
+    with pytest.raises(errors.RunError, match="No space left on device; the rows that are there"):
+        folder.append([row(0)])
 
 
 def test_a_full_disk_leaves_the_rows_that_are_there(tmp_path):
