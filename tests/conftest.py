@@ -1,5 +1,6 @@
 """Two CPU devices and JAX's strict switches for every test."""
 
+import functools
 import tempfile
 
 import chex
@@ -42,3 +43,15 @@ def plain(tmp_path_factory):
 def sandbox(tmp_path, monkeypatch):
     """A home, a cache and a working folder of the test's own, everything else being outside."""
     yield from hostile.sandbox(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def say(record_property):
+    """Takes what a test counted; it is printed at the end of the session, passed or not."""
+    return functools.partial(record_property, "counted")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]:
+        for line in (value for name, value in report.user_properties if name == "counted"):
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {line}")

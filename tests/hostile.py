@@ -96,11 +96,12 @@ def outcome(study, argv):
     return ending(lambda: _cli.main(study.run, config, study.__doc__, argv))
 
 
-def check(counts, bad, sandbox):
+def check(counts, bad, sandbox, say):
     seen = {name: len(_watch[name]) for name in ("outside", "pickled", "started")}
-    print(
-        f"\n{sum(counts.values())} inputs: {dict(counts)}; {counts['traceback']} tracebacks, "
-        "{outside} writes outside, {pickled} unpickled, {started} programs".format(**seen)
+    say(
+        f"{sum(counts.values())} inputs: {dict(counts)}; {counts['traceback']} tracebacks, "
+        f"{seen['outside']} writes outside, {seen['pickled']} unpickled, "
+        f"{seen['started']} programs started"
     )
     assert not bad, bad[:5]
     assert {name for name in counts if counts[name]} <= {"success", "refused"}

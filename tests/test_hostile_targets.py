@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from experiments import construction, subset_sum
+from lth_jax import errors
+from lth_jax.subset_sum import targets as targets_of
 
 
 class _Evil:
@@ -115,7 +117,7 @@ def targets(choose):
     yield good
 
 
-def try_targets(count, seed, sandbox):
+def try_targets(count, seed, sandbox, say):
     choose, counts, bad = random.Random(seed), collections.Counter(), []
     blobs = list(targets(choose))
     made = len(blobs)
@@ -136,14 +138,22 @@ def try_targets(count, seed, sandbox):
             bad.append((ended, wrong, number, blob[:80]))
         elif ended == "refused" and out.exists():
             bad.append(("touched", None, number, blob[:80]))
-    hostile.check(counts, bad, sandbox)
+    hostile.check(counts, bad, sandbox, say)
     assert counts["success"] >= 10 and counts["refused"] >= made / 2
 
 
-def test_mutated_targets_end_in_success_or_one_line(sandbox):
-    try_targets(10, 6, sandbox)
+def test_mutated_targets_end_in_success_or_one_line(sandbox, say):
+    try_targets(10, 6, sandbox, say)
 
 
 @pytest.mark.slow
-def test_hundreds_of_mutated_targets_end_in_success_or_one_line(sandbox):
-    try_targets(200, 7, sandbox)
+def test_hundreds_of_mutated_targets_end_in_success_or_one_line(sandbox, say):
+    try_targets(200, 7, sandbox, say)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(targets_of, "_MOST_BYTES", 4 * 64 * 8)  # Without the header's 128.
+    (tmp_path / "a.npz").write_bytes(npz({"a": np.zeros((4, 64))}, compressed=True))
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", None)
+    with pytest.raises(errors.InputError, match="it would take more than"):
+        targets_of.load(tmp_path / "a.npz")

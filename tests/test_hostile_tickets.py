@@ -75,7 +75,7 @@ def tickets(folder):
     return [drawn.read_bytes(), (folder / "embedded").read_bytes(), (folder / "still").read_bytes()]
 
 
-def try_tickets(count, seed, sandbox):
+def try_tickets(count, seed, sandbox, say):
     choose, counts, bad = random.Random(seed), collections.Counter(), []
     good = tickets(sandbox / "data")
 
@@ -101,14 +101,14 @@ def try_tickets(count, seed, sandbox):
             bad.append((ended, wrong, number, blob[:300]))
         elif ended == "refused" and out.exists():
             bad.append(("touched", None, number, blob[:300]))
-    hostile.check(counts, bad, sandbox)
+    hostile.check(counts, bad, sandbox, say)
     assert counts["success"] and counts["refused"] > count / 2
 
 
-def test_mutated_tickets_end_in_success_or_one_line(sandbox):
-    try_tickets(20, 8, sandbox)
+def test_mutated_tickets_end_in_success_or_one_line(sandbox, say):
+    try_tickets(20, 8, sandbox, say)
 
 
 @pytest.mark.slow
-def test_hundreds_of_mutated_tickets_end_in_success_or_one_line(sandbox):
-    try_tickets(400, 9, sandbox)
+def test_hundreds_of_mutated_tickets_end_in_success_or_one_line(sandbox, say):
+    try_tickets(400, 9, sandbox, say)
