@@ -6,7 +6,6 @@ Processes that share a folder write a part each, see parts.py.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -177,23 +176,6 @@ def locked(
                 with locks.hold(part, wait, tell):
                     pass
         yield
-
-
-def make(path: str | os.PathLike) -> pathlib.Path:
-    """Makes a folder if need be.
-
-    Args:
-        path: Of the folder.
-
-    Raises:
-        InputError: If it cannot be made or written.
-    """
-    path = pathlib.Path(path)
-    with _no_folder(path):
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    return path
 
 
 @contextlib.contextmanager

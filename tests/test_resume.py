@@ -82,6 +82,7 @@ def test_k_steps_and_the_rest_are_all_steps_bit_for_bit(tmp_path, whole, cut, le
     assert steps < whole[1]  # It did go on, and did not start again.
 
 
+@pytest.mark.slow
 def test_a_snapshot_goes_on_with_another_number_of_devices(tmp_path, whole, monkeypatch):
     finished, snapshot = interrupted(9)
     one = jax.local_devices()[:1]
