@@ -157,15 +157,15 @@ class _Run:
         if process.count > 1:
             self._gather(size)
             folder = self._folder()
+        if missing:  # Before the report, which may be killed or find the disk full.
+            for kept in self.path.glob("checkpoints*"):
+                checkpoints.clear(kept)
+            parts.clean(self.path)
         try:
             rows = _table.report(folder, self.lanes, self.title, self.console)
         except OSError as error:
             where = error.filename or self.path
             raise errors.RunError(f"{where}: {error.strerror or error}.") from None
-        if missing:
-            for kept in self.path.glob("checkpoints*"):
-                checkpoints.clear(kept)
-            parts.clean(self.path)
         return rows
 
     def _announce(self, runner, mine, missing):

@@ -6,6 +6,7 @@ Processes that share a folder write a part each, see parts.py.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -165,6 +166,7 @@ def locked(
     Raises:
         InputError: If the folder cannot be made or written.
         RunError: If another process holds it and `wait` is false; its status is locks.BUSY_STATUS.
+            If the disk is full.
     """
     path = pathlib.Path(path)
     with contextlib.ExitStack() as stack:
@@ -186,7 +188,8 @@ def _no_folder(path):
         if isinstance(error, errors.InputError):
             raise
         reason = getattr(error, "strerror", None) or error
-        raise errors.InputError(f"--out={path}: {reason}.") from None
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        raise (errors.RunError if full else errors.InputError)(f"--out={path}: {reason}.") from None
 
 
 class Folder:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import os
 import pathlib
 import random
@@ -70,6 +71,25 @@ def test_a_disk_that_fills_up_costs_no_row(tmp_path, capsys, plain):
     assert study.main(tmp_path) == 0
     assert (tmp_path / "results.jsonl").read_bytes().startswith(before)
     assert study.rows(tmp_path) == study.rows(plain)
+
+
+def test_a_disk_that_is_full_from_the_start_is_no_bad_input(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert study.main(tmp_path) == 1
+    one_line(capsys, f"--out={tmp_path}: No space left on device")
+    assert study.tree(tmp_path) == {}
+
+
+def test_a_report_that_fails_leaves_no_checkpoints(tmp_path, capsys, plain):
+    (tmp_path / "summary.csv").mkdir()
+    assert study.main(tmp_path, checkpoint_minutes="0") == 1
+    one_line(capsys, "summary.csv", "Is a directory")
+    assert study.rows(tmp_path) == study.rows(plain)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.usefixtures("nothing_compiled_is_kept")
