@@ -45,8 +45,9 @@ class Machine:
 
 def start_backend(machine: Machine) -> None:
     """Sets the device count and the compile cache; only before JAX's backend has started."""
-    # Else matplotlib makes folders of its own in the user's home.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+    caches = _writable(cache_folder())
+    if caches:  # Else matplotlib makes folders of its own in the user's home.
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     import jax
 
     count = machine.cpu_devices or len(os.sched_getaffinity(0))
@@ -56,7 +57,7 @@ def start_backend(machine: Machine) -> None:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:  # The backend is up, as in tests: its device count stands.
         return
-    if machine.compile_cache:
+    if machine.compile_cache and caches:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
@@ -65,6 +66,15 @@ def cache_folder() -> pathlib.Path:
     """The user's cache folder of this project (XDG_CACHE_HOME, else ~/.cache)."""
     root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(root) / "lth_jax"
+
+
+def _writable(folder: pathlib.Path) -> bool:
+    """Makes a folder. Without one neither JAX nor matplotlib is quiet about their caches."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _parse_one(kind: type, text: str) -> Any:
@@ -212,6 +222,9 @@ def main(
     except BrokenPipeError:  # Nobody reads the output any more, as after `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # A disk or a folder that nobody nearer to it expected.
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _end(f"error: {where}{error.strerror or error}.", 1)
     return 0
 
 

@@ -37,7 +37,7 @@ def held(
     path = pathlib.Path(config.out or f"runs/{study}-{run_id}")
     described = {"study": study, **settings, **facts, **runs.environment()}
     described["git"] = runs.git_revision()
-    runs.check(path, described)
+    runs.check(path, described, defaults)
     with runs.locked(path, config.lock == "wait", lambda line: print(line, file=sys.stderr)):
-        runs.Folder(path, described)
+        runs.Folder(path, described, defaults=defaults)
         yield path

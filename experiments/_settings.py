@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 from experiments import _cli
 from lth_jax import data, lanes, methods, models, pruners
@@ -164,3 +165,17 @@ PLACES = (
     "process",
     "progress",
 )
+
+
+def of_lanes(config: Config, strategy: str) -> dict[str, Any]:
+    """The settings that change a lane's numbers: what a folder's name and config.json are made of.
+
+    Args:
+        config: All settings.
+        strategy: What its own stands for on this machine: "map" or "vmap".
+
+    Returns:
+        By name.
+    """
+    found = dataclasses.asdict(config) | {"strategy": strategy}
+    return {name: value for name, value in found.items() if name not in AXES + PLACES}

@@ -4,7 +4,7 @@ Each study is this with other defaults; so their flags, their folders and their 
 """
 
 import contextlib
-import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -15,14 +15,13 @@ import jax
 import rich.console
 import rich.progress
 
-from experiments import _settings, _signals, _table, _tickets
+from experiments import _settings, _signals, _table, _tickets, _together
 from lth_jax import (
     checkpoints,
     data,
     errors,
     grid,
     lanes,
-    locks,
     models,
     parts,
     plan,
@@ -71,38 +70,13 @@ def run(config: Config, study: str, console: rich.console.Console | None = None)
         else:
             with parts.Meeting(config.coordinator, config.processes, config.process) as meeting:
                 process = meeting.process
-                prepared = _prepare_together(config, study, meeting, stack)
+                do = functools.partial(_prepare, config, study, process, stack)
+                prepared = _together.prepare(meeting, stack, do)
         return _Run(config, study, process, console, *prepared).run()
 
 
-def _prepare_together(config, study, meeting, stack) -> tuple:
-    """Meets the other processes twice: when the folder is ready, when all hold their parts."""
-    process = meeting.process
-    prepared = _if_all_can(meeting, lambda: _prepare(config, study, process, stack))
-    if process.count > 1:
-        part = locks.hold(prepared[0] / process.lock)
-        _if_all_can(meeting, lambda: stack.enter_context(part))
-    return prepared
-
-
-def _if_all_can(meeting, do):
-    result = error = None
-    try:
-        result = do()
-    except (errors.InputError, errors.RunError) as caught:
-        error = caught
-    except OSError as caught:
-        error = errors.RunError(f"{caught.filename}: {caught.strerror}.")
-    lost = meeting.agree(error is None)
-    if lost and error is None:
-        error = errors.RunError(f"process {lost[0]} of {meeting.process.count} could not start.")
-    if error is not None:
-        raise error
-    return result
-
-
 def _prepare(config, study, process, stack) -> tuple:
-    """Checks everything, then holds the folder: (path, dataset, what config.json says)."""
+    """Checks everything, then holds the folder: (path, dataset, config.json, defaults)."""
     dataset = data.load(
         config.dataset,
         config.data_dir,
@@ -118,13 +92,8 @@ def _prepare(config, study, process, stack) -> tuple:
     except (OverflowError, TypeError, MemoryError):
         raise errors.InputError(f"--width={config.width}: the network is too large.") from None
     _check_memory(config, shapes)
-    settings = {
-        name: value
-        for name, value in dataclasses.asdict(config).items()
-        if name not in _settings.AXES + _settings.PLACES
-    }
-    settings["strategy"] = strategy
-    defaults = dataclasses.asdict(Config()) | {"strategy": "map"}
+    settings = _settings.of_lanes(config, strategy)
+    defaults = _settings.of_lanes(Config(), "map")
     path = pathlib.Path(config.out or f"runs/{study}-{runs.identity(settings, defaults)}")
     described = {
         "study": study,
@@ -133,11 +102,11 @@ def _prepare(config, study, process, stack) -> tuple:
         "data_sha256": dataset.sha256,
         "git": runs.git_revision(),
     }
-    runs.check(path, described)
+    runs.check(path, described, defaults)
     if process.index == 0:
         stack.enter_context(runs.locked(path, config.lock == "wait", _warn))
-        runs.Folder(path, described)
-    return path, dataset, described
+        runs.Folder(path, described, defaults=defaults)
+    return path, dataset, described, defaults
 
 
 def _check_memory(config, shapes) -> None:
@@ -158,9 +127,10 @@ def _warn(line: str) -> None:
 class _Run:
     """A folder that is held, and everything that is needed to fill it."""
 
-    def __init__(self, config, study, process, console, path, dataset, described):
+    def __init__(self, config, study, process, console, path, dataset, described, defaults):
         self.config, self.study, self.process, self.console = config, study, process, console
-        self.path, self.dataset, self.described = path, dataset, described
+        self.path, self.dataset, self.git = path, dataset, described["git"]
+        self._folder = functools.partial(runs.Folder, path, described, defaults=defaults)
         self.scaled = config.scale_init
         seeds = range(config.seed, config.seed + config.seeds)
         self.lanes = plan.lanes(config.method, config.eps, config.sparsity, seeds)
@@ -174,7 +144,7 @@ class _Run:
         size = runner.block_size(len(self.lanes))
         if process.index == 0:
             parts.merge(self.path, self.lanes, self.scaled, size)
-        folder = runs.Folder(self.path, self.described, process.results)
+        folder = self._folder(process.results)
         mine = parts.deal(self.lanes, process, self.scaled)
         done = folder.done
         missing = sum(lane not in done for lane in mine)
@@ -186,16 +156,16 @@ class _Run:
             return folder.rows
         if process.count > 1:
             self._gather(size)
-            folder = runs.Folder(self.path, self.described)
+            folder = self._folder()
+        if missing:  # Before the report, which may be killed or find the disk full.
+            for kept in self.path.glob("checkpoints*"):
+                checkpoints.clear(kept)
+            parts.clean(self.path)
         try:
             rows = _table.report(folder, self.lanes, self.title, self.console)
         except OSError as error:
             where = error.filename or self.path
             raise errors.RunError(f"{where}: {error.strerror or error}.") from None
-        if missing:
-            for kept in self.path.glob("checkpoints*"):
-                checkpoints.clear(kept)
-            parts.clean(self.path)
         return rows
 
     def _announce(self, runner, mine, missing):
@@ -212,7 +182,7 @@ class _Run:
         """Merges the parts of all processes into one file, once they have ended."""
         parts.wait_for_others(self.path, self.process, self.console.print)
         parts.merge(self.path, self.lanes, self.scaled, size)
-        done = runs.Folder(self.path, self.described).done
+        done = self._folder().done
         left = sum(lane not in done for lane in self.lanes)
         if left:
             raise errors.RunError(
@@ -220,24 +190,30 @@ class _Run:
                 "the same command, with any number of processes, runs them."
             )
 
-    def _saved(self) -> Iterator[snapshots.Snapshot]:
+    def _saved(self, folder: runs.Folder) -> Iterator[snapshots.Snapshot]:
         """The newest good snapshot of this process, else of all that left one."""
         own = self.path / self.process.checkpoints
         folders = [own] if own.exists() else sorted(self.path.glob("checkpoints*"))
-        for folder in folders:
-            for stored in checkpoints.load(folder, _warn):
+        for place in folders:
+            for meta, arrays in checkpoints.load(place, _warn):
                 try:
-                    yield snapshots.from_stored(*stored)
+                    # Rows may be deleted by hand to begin anew with other settings: these stay.
+                    if meta["run"] != folder.run:
+                        _warn(f"{place}: checkpoint of other settings passed over")
+                        continue
+                    yield snapshots.from_stored(meta, arrays)
                 except (KeyError, TypeError):
-                    _warn(f"{folder}: checkpoint of another version passed over")
+                    _warn(f"{place}: checkpoint of another version passed over")
                     continue
                 break
 
-    def _save(self, runner) -> str | None:
+    def _save(self, runner, folder: runs.Folder) -> str | None:
         """Writes a checkpoint; says why not if it cannot: no reason to lose the run as well."""
-        stored = snapshots.to_stored(runner.snapshot())
+        meta, arrays = snapshots.to_stored(runner.snapshot())
         try:
-            checkpoints.save(self.path / self.process.checkpoints, *stored)
+            checkpoints.save(
+                self.path / self.process.checkpoints, meta | {"run": folder.run}, arrays
+            )
         except errors.RunError as error:
             return str(error)
         return None
@@ -252,7 +228,7 @@ class _Run:
             "scope": config.scope,
             "init": config.init,
             "eps_unit": config.eps_unit,
-            "git": self.described["git"],
+            "git": self.git,
         }
         started = saved_at = time.monotonic()
         told = False
@@ -261,7 +237,7 @@ class _Run:
         bar = rich.progress.Progress(*columns, console=console, disable=not shown)
         with bar, _signals.deferred() as pending:
             task = bar.add_task("training")
-            for event in runner.run(mine, folder.done, list(self._saved())):
+            for event in runner.run(mine, folder.done, list(self._saved(folder))):
                 if isinstance(event, grid.Finished):
                     if config.keep_tickets:  # Before its row, which says that the lane is done.
                         _tickets.keep(self.path, event, config, self.dataset)
@@ -269,18 +245,20 @@ class _Run:
                     continue
                 stop = pending.number is not None
                 if stop or time.monotonic() - saved_at >= 60 * config.checkpoint_minutes:
-                    trouble = self._save(runner)
+                    trouble = self._save(runner, folder)
                     if trouble:
                         _warn(trouble)
                     saved_at = time.monotonic()
                 if stop:
-                    raise _signals.Stopped(pending.number)
+                    break
                 done, whole = event.lane_steps, event.all_lane_steps
                 bar.update(task, completed=done, total=whole, description=event.kind)
                 if event.seconds > 1 and not told:
                     told = True
                     left = event.seconds * (whole - done) / done
                     console.print(f"about {_duration(left)} left, {whole:,} gradient steps in all")
+            if pending.number is not None:
+                raise _signals.Stopped(pending.number)
         console.print(f"ran {_duration(time.monotonic() - started)}")
 
 

@@ -6,6 +6,7 @@ test image. Splits are random, not stratified by class.
 """
 
 import hashlib
+import importlib.util
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -72,13 +73,22 @@ class Source(NamedTuple):
     read: Callable[["Source", pathlib.Path, str], Raw]
 
 
-def _read_digits(source: Source, folder: pathlib.Path, remedy: str) -> Raw:
-    """The 1,797 8×8 digits within scikit-learn (UCI, 1998), which have no official test split."""
-    from sklearn import datasets  # Here, because it takes a second that --help need not wait for.
+def _digits() -> np.ndarray:
+    """[1797, 65] uint8, pixels and label: scikit-learn's file, without the second it imports."""
+    package = pathlib.Path(importlib.util.find_spec("sklearn").origin).parent
+    file = package / "datasets" / "data" / "digits.csv.gz"
+    if file.exists():
+        return np.loadtxt(file, np.uint8, delimiter=",")
+    from sklearn import datasets
 
     digits = datasets.load_digits()
-    images = digits.images.astype(np.uint8)[..., None]
-    labels = digits.target.astype(np.uint8)
+    return np.column_stack([digits.data, digits.target]).astype(np.uint8)
+
+
+def _read_digits(source: Source, folder: pathlib.Path, remedy: str) -> Raw:
+    """The 1,797 8×8 digits within scikit-learn (UCI, 1998), which have no official test split."""
+    records = _digits()
+    images, labels = records[:, :64].reshape(-1, 8, 8, 1), records[:, 64]
     order = _permutation(len(images))
     train, test = order[: source.train], order[source.train :]
     return Raw(images[train], labels[train], images[test], labels[test])

@@ -148,8 +148,8 @@ class Grid:
                 lanes are all in one of them goes on from there.
 
         Yields:
-            Progress after every slice, Finished for every lane, in an order that does not depend
-            on what was done before.
+            Progress after every slice, at least once per block, Finished for every lane, in an
+            order that does not depend on what was done before.
         """
         self._size = self.block_size(len(wanted))
         scaled = self.problem.recipe.scale_init
@@ -239,6 +239,8 @@ class Grid:
             self._running = resume.Running(block, 0, begin(), 0.0)
         if total:
             yield from self._advance(kind, task, total, sum(block.needed))
+        else:  # So that a caller can react between any two blocks.
+            yield Progress(kind, self._taken, self._all, self._seconds)
         state, seconds = self._running.state, self._running.seconds / sum(block.needed)
         self._running = None
         keep = ("center", "radii", "curve", "diverged")

@@ -96,14 +96,33 @@ def _take_by_name(path: pathlib.Path) -> Callable[[], None] | None:
         try:
             file = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
-            if not _is_stale(own):
+            if not _is_stale(own) or not _remove_stale(own):
                 return None
-            own.unlink(missing_ok=True)
             continue
-        os.write(file, _signature())
-        os.close(file)
+        try:
+            os.write(file, _signature())
+        except OSError:  # An empty one would be nobody's and stay for ever.
+            own.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(file)
         return lambda: own.unlink(missing_ok=True)
     return None
+
+
+def _remove_stale(own: pathlib.Path) -> bool:
+    """Removes a stale file; False if another process was faster and the file is its own now."""
+    aside = own.with_name(f"{own.name}.{os.getpid()}")
+    try:
+        os.rename(own, aside)  # Of all that found it stale, one gets it.
+    except FileNotFoundError:
+        return True
+    stale = _is_stale(aside)
+    if not stale:
+        with contextlib.suppress(OSError):
+            os.link(aside, own)
+    aside.unlink(missing_ok=True)
+    return stale
 
 
 def _signature() -> bytes:

@@ -35,6 +35,36 @@ def construction_init(recipe: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {"recipe": "construction", "seed": seed, **recipe}
 
 
+def count(init: Mapping[str, Any]) -> int:
+    """The number of weights that a recipe stands for, without drawing any.
+
+    Args:
+        init: From `model_init` or `construction_init`.
+
+    Raises:
+        ValueError: If the recipe is unknown or asks for more than MOST weights.
+    """
+    if init["recipe"] == "construction":
+        sizes, copies = init["sizes"], [init["halves"] * n for n in init["widths"]]
+        pairs = zip(copies, sizes[:-1], sizes[1:], strict=True)
+        found = sum(r * a * (b + 1) for r, a, b in pairs)
+        if max(copies) > _COPIES or found > MOST:
+            raise ValueError("the recipe asks for too large a network")
+        return found
+    shapes = jax.eval_shape(_model(init).init, jax.eval_shape(lambda: jax.random.key(0)))[0]
+    found = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    if found > MOST:
+        raise ValueError("the recipe asks for too large a network")
+    return found
+
+
+def _model(init):
+    if init["recipe"] != "model":
+        raise ValueError(f"unknown recipe {init['recipe']!r}")
+    names = ("classes", "init", "width")
+    return models.build(init["model"], tuple(init["shape"]), **{n: init[n] for n in names})
+
+
 def regenerate(init: Mapping[str, Any], pruned: Any) -> Any:
     """Draws the weights that a recipe stands for, jitted as the image studies do.
 
@@ -45,21 +75,11 @@ def regenerate(init: Mapping[str, Any], pruned: Any) -> Any:
     Raises:
         ValueError: If the recipe is unknown or asks for more than MOST weights.
     """
+    count(init)
     key = jax.random.key(int(init["seed"]))
     if init["recipe"] == "construction":
-        sizes, copies = init["sizes"], [init["halves"] * n for n in init["widths"]]
-        pairs = zip(copies, sizes[:-1], sizes[1:], strict=True)
-        if max(copies) > _COPIES or sum(r * a * (b + 1) for r, a, b in pairs) > MOST:
-            raise ValueError("the recipe asks for too large a network")
         return random_blocks.draw(key, dict(init))
-    if init["recipe"] != "model":
-        raise ValueError(f"unknown recipe {init['recipe']!r}")
-    names = ("classes", "init", "width")
-    model = models.build(init["model"], tuple(init["shape"]), **{n: init[n] for n in names})
-
-    shapes = jax.eval_shape(model.init, key)[0]
-    if sum(leaf.size for leaf in jax.tree.leaves(shapes)) > MOST:
-        raise ValueError("the recipe asks for too large a network")
+    model = _model(init)
 
     def draw(key, scale):
         weights, _ = model.init(jax.random.fold_in(key, 0))

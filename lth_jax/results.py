@@ -1,9 +1,11 @@
 """Rows on disk: one JSON object per line, each with a check sum, appended and flushed.
 
 The check sum covers all fields but `seconds`, so that rows can be compared with it: a flipped bit
-or an edit by hand is found when the row is read, and nothing wrong enters a table.
+or an edit by hand is found when the row is read, and nothing wrong enters a table. `run` names the
+settings that a row was made with, so that a row of another folder is found, too.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -14,7 +16,7 @@ from typing import Any
 
 from lth_jax import errors, methods, plan
 
-CHECK = "check"
+CHECK, RUN = "check", "run"
 _ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
@@ -59,7 +61,7 @@ def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
         rows: From `seal`.
 
     Raises:
-        RunError: If they cannot be written; the file is as it was then.
+        RunError: If they cannot be written; no row that was there is lost.
     """
     file = pathlib.Path(file)
     lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
@@ -71,8 +73,9 @@ def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
             lines = lines[os.write(handle, lines) :]
         os.fsync(handle)
     except OSError as error:
-        if handle is not None:
-            os.ftruncate(handle, before)
+        if handle is not None:  # If this fails, too, a torn last line is left, which `read` knows.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, before)
         raise errors.RunError(
             f"{file}: {error.strerror or error}; the rows that are there are safe, "
             "and the same command runs the others."
@@ -82,17 +85,18 @@ def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
             os.close(handle)
 
 
-def read(file: str | os.PathLike) -> tuple[list[dict[str, Any]], int]:
+def read(file: str | os.PathLike, run: str | None = None) -> tuple[list[dict[str, Any]], int]:
     """Reads a file of rows, and leaves out a last line that was not written to its end.
 
     Args:
         file: Need not exist.
+        run: What all rows must belong to; None takes any.
 
     Returns:
         The rows, and the number of bytes that they take.
 
     Raises:
-        InputError: If a line is no row, was changed, or repeats a lane.
+        InputError: If a line is no row, was changed, is of another run, or repeats a lane.
         OSError: If the file cannot be read.
     """
     file = pathlib.Path(file)
@@ -115,6 +119,10 @@ def read(file: str | os.PathLike) -> tuple[list[dict[str, Any]], int]:
             raise errors.InputError(
                 f"{file}:{place}: this row is not as it was written; delete the line, and its lane "
                 "is run again."
+            )
+        if run is not None and row.get(RUN, run) != run:
+            raise errors.InputError(
+                f"{file}:{place}: this row was made with other settings ({row[RUN]}, not {run})."
             )
         if lane in lanes:
             raise errors.InputError(f"{file}:{place}: repeats the lane of line {lanes[lane]}.")

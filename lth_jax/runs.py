@@ -6,12 +6,14 @@ Processes that share a folder write a part each, see parts.py.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
 import platform
 import subprocess
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -39,7 +41,8 @@ def identity(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     Returns:
         10 hexadecimal digits.
     """
-    changed = {name: value for name, value in settings.items() if value != defaults[name]}
+    missing = object()
+    changed = {n: value for n, value in settings.items() if value != defaults.get(n, missing)}
     return hashlib.sha256(results.dump(changed).encode()).hexdigest()[:10]
 
 
@@ -89,26 +92,33 @@ def git_revision() -> str | None:
     return found.stdout.strip() or None
 
 
-def check(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
+def check(
+    path: str | os.PathLike,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
+) -> None:
     """Refuses a folder that is not of these settings; touches nothing.
 
     Args:
         path: Of the folder; need not exist.
         config: What must be equal to continue: settings, versions, device, hash of the data.
             The entries of MAY_DIFFER may differ.
+        defaults: By name. A folder that was written before a setting existed has its default.
 
     Raises:
         InputError: One line, with the difference.
     """
-    file, rows = pathlib.Path(path) / CONFIG, pathlib.Path(path) / RESULTS
+    file = pathlib.Path(path) / CONFIG
     try:
         if not file.exists():
-            if rows.exists():
-                raise errors.InputError(f"{path}: holds {RESULTS} but no {CONFIG}.")
+            left = sorted(file.parent.glob("results*.jsonl")) if file.parent.is_dir() else []
+            if left:
+                raise errors.InputError(f"{path}: holds {left[0].name} but no {CONFIG}.")
             return
-        there = json.loads(file.read_bytes())
-        config = json.loads(results.dump(config))
-        names = sorted({*there, *config} - set(MAY_DIFFER))
+        stored = json.loads(file.read_bytes())
+        config, defaults = (json.loads(results.dump(some)) for some in (config, defaults))
+        names = sorted({*stored, *config} - set(MAY_DIFFER))
+        there = defaults | stored
         differ = [name for name in names if there.get(name) != config.get(name)]
     except OSError as error:
         raise errors.InputError(f"--out={path}: {error.strerror or error}.") from None
@@ -122,6 +132,19 @@ def check(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
         )
         more = f", and {len(differ) - 5} more" if len(differ) > 5 else ""
         raise errors.InputError(f"{path}: belongs to other settings ({shown}{more}).")
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Names what the rows and checkpoints of a folder belong to.
+
+    Args:
+        path: Of a folder that has its config.json.
+
+    Returns:
+        10 hexadecimal digits, of everything in it but the entries of MAY_DIFFER.
+    """
+    stored = json.loads((pathlib.Path(path) / CONFIG).read_bytes())
+    return identity({n: v for n, v in stored.items() if n not in MAY_DIFFER}, {})
 
 
 def _short(value: Any) -> str:
@@ -143,6 +166,7 @@ def locked(
     Raises:
         InputError: If the folder cannot be made or written.
         RunError: If another process holds it and `wait` is false; its status is locks.BUSY_STATUS.
+            If the disk is full.
     """
     path = pathlib.Path(path)
     with contextlib.ExitStack() as stack:
@@ -164,43 +188,53 @@ def _no_folder(path):
         if isinstance(error, errors.InputError):
             raise
         reason = getattr(error, "strerror", None) or error
-        raise errors.InputError(f"--out={path}: {reason}.") from None
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        raise (errors.RunError if full else errors.InputError)(f"--out={path}: {reason}.") from None
 
 
 class Folder:
     """A run's folder: opened with its config, read, and appended to. Hold it `locked` meanwhile."""
 
-    def __init__(self, path: str | os.PathLike, config: Mapping[str, Any], part: str | None = None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: Mapping[str, Any],
+        part: str | None = None,
+        defaults: Mapping[str, Any] = types.MappingProxyType({}),
+    ):
         """Makes the folder, or continues the one that is there.
 
         Args:
             path: Of the folder.
             config: See `check`.
+            defaults: See `check`.
             part: Name of the file in the folder to append to, if not results.jsonl: then other
                 processes may write theirs at the same time.
 
         Raises:
             InputError: If the folder cannot be written, belongs to other settings (the difference
-                is shown) or holds a row that cannot be read. Nothing is touched then.
+                is shown) or holds a row that cannot be read or came from another folder. Nothing is
+                touched then.
         """
         self.path = pathlib.Path(path)
         self.results = self.path / (part or RESULTS)
-        check(self.path, config)
+        check(self.path, config, defaults)
         with _no_folder(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / CONFIG).exists():
+                write(self.path / CONFIG, json.dumps(number(dict(config)), indent=1) + "\n")
+            self.run = fingerprint(self.path)
             files = {self.path / RESULTS: True, self.results: True}
             files |= dict.fromkeys(sorted(self.path.glob("results.part-*.jsonl")), True)
             rows = {}
             for file in files:
-                found, size = results.read(file)
+                found, size = results.read(file, self.run)
                 if file == self.results and file.exists() and file.stat().st_size > size:
                     # The process died while it wrote this row: it is run again.
                     os.truncate(file, size)
                 for row in found:
                     rows.setdefault(lane_of(row), row)
             self.rows = list(rows.values())
-            if not (self.path / CONFIG).exists():
-                write(self.path / CONFIG, json.dumps(number(dict(config)), indent=1) + "\n")
 
     @property
     def done(self) -> set[plan.Lane]:
@@ -216,7 +250,7 @@ class Folder:
         Raises:
             RunError: If they cannot be written; what was there is safe.
         """
-        sealed = [results.seal(row) for row in rows]
+        sealed = [results.seal({**row, results.RUN: self.run}) for row in rows]
         results.append(self.results, sealed)
         self.rows.extend(sealed)
 

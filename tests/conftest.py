@@ -1,10 +1,13 @@
 """Two CPU devices and JAX's strict switches for every test."""
 
+import functools
 import tempfile
 
 import chex
+import hostile
 import jax
 import pytest
+import study
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,3 +29,29 @@ def _fresh_trace_counters():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    """The folder of an undisturbed run of the small study; look, do not touch."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    assert study.main(out) == 0
+    return out
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    """A home, a cache and a working folder of the test's own, everything else being outside."""
+    yield from hostile.sandbox(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def say(record_property):
+    """Takes what a test counted; it is printed at the end of the session, passed or not."""
+    return functools.partial(record_property, "counted")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]:
+        for line in (value for name, value in report.user_properties if name == "counted"):
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {line}")

@@ -22,8 +22,10 @@ FLAGS = {
     "max_lanes": "2",  # Blocks of one size, whatever the grid: compiled once for all tests.
     "compile_cache": "false",
 }
+# No epochs: what is tried is what happens before and after training.
+SHORT = {"perturb_epochs": "0", "prune_epochs": "0", "seeds": "1", "eps": "0.5", "method": "prune"}
 # So that what a test finds out does not depend on what was committed meanwhile.
-ASIDE = ("seconds", "git", "check", "devices")
+ASIDE = ("seconds", "git", "check", "run", "devices")
 
 
 def flags(out, **changed):

@@ -108,6 +108,8 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
         (errors.RunError("no"), 1),
         (errors.RunError("no", 3), 3),
         (MemoryError(), 1),
+        (OSError(28, "No space left on device", "x"), 1),
+        (OSError("odd"), 1),
     ],
 )
 def test_trouble_is_one_line_and_a_status(capsys, error, status):
@@ -127,13 +129,13 @@ def test_names_with_odd_characters_stay_on_one_line(capsys):
 
 
 @pytest.mark.slow
-def test_help_is_readable_and_costs_less_than_3_seconds():
+def test_help_is_readable_and_costs_less_than_3_seconds(say):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "experiments.digits", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=study.ROOT, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"\n--help: {seconds:.2f} s of CPU time")
+    say(f"--help: {seconds:.2f} s of CPU time")
     assert seconds < 3 and done.stderr == ""
     for name in ("--eps=0.0,0.02,0.05", "--checkpoint_minutes", "Exit status"):
         assert name in done.stdout
@@ -148,3 +150,14 @@ def test_an_output_that_nobody_reads_ends_without_a_traceback():
         command, shell=True, capture_output=True, text=True, cwd=study.ROOT, env=environment
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    for place, fine in (("new", True), ("file", False), ("file/below", False)):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+        _cli.start_backend(_cli.Machine())
+        assert ("MPLCONFIGDIR" in os.environ) == fine
+        monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    assert (tmp_path / "file").read_text() == ""

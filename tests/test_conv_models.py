@@ -40,7 +40,10 @@ def test_width_scales_every_layer_but_the_last():
     ]
 
 
-@pytest.mark.parametrize("depth", conv.DEPTHS)
+# The deeper ones take 10 to 15 s to compile.
+@pytest.mark.parametrize(
+    "depth", [d if d < 4 else pytest.param(d, marks=pytest.mark.slow) for d in conv.DEPTHS]
+)
 def test_a_gradient_step_of_each_lowers_the_loss(depth, key):
     module = conv.ConvNet(depth, width=1 / 16)
     key_x, key_init = jax.random.split(key)

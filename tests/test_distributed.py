@@ -113,7 +113,7 @@ def test_many_processes_give_the_rows_of_one(tmp_path, alone, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count, victim", [(2, 0), (4, 3)])
-def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim):
+def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim, say):
     # The victim stops when it has a row; the long last stage leaves the time to kill it there.
     settings = SETTINGS | {"max_lanes": "1", "checkpoint_minutes": "0"}
     with started(tmp_path, alone / "cache", count, **settings) as processes:
@@ -134,9 +134,7 @@ def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim):
     with study.start(tmp_path, alone / "cache", **SETTINGS) as process:
         assert process.wait() == 0, process.stderr.read()
     missing = len(study.rows(alone / "run")) - len(kept)
-    print(
-        f"\n{count} processes, number {victim} killed: {len(kept)} rows kept, {missing} run later"
-    )
+    say(f"{count} processes, number {victim} killed: {len(kept)} rows kept, {missing} run later")
     ours, theirs = study.rows(tmp_path), study.rows(alone / "run")
     assert study.by_lane(ours) == study.by_lane(theirs)
     assert not list(tmp_path.glob("results.part-*")) and not list(tmp_path.glob("checkpoints*"))

@@ -225,20 +225,29 @@ def test_a_mean_of_microbatches_is_the_batch():
     assert tiny.largest_difference(run()[1][wanted].weights, parts.weights) < 1e-5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["map", "vmap"])
-def test_convolutional_lanes_agree_with_one_alone(strategy):
+@functools.cache
+def convolutional():
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
     model = base.from_flax(conv.ConvNet(2, width=1 / 16), image)
     recipe = dataclasses.replace(tiny.RECIPE, microbatch=16)
-    problem = training.Problem(model, pruners.edge_popup(), recipe)
-    runner = grid.Grid(problem, tiny.dataset(), strategy, max_lanes=4)
+    return training.Problem(model, pruners.edge_popup(), recipe)
+
+
+@functools.cache
+def convolutional_alone(method, eps, sparsity):
+    return lane.run(convolutional(), tiny.dataset(), method, 1, eps, sparsity)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["map", "vmap"])
+def test_convolutional_lanes_agree_with_one_alone(strategy):
+    runner = grid.Grid(convolutional(), tiny.dataset(), strategy, max_lanes=4)
     wanted = plan.lanes(["dense", "joint"], [0.03], [0.5, 0.75], [0, 1])
     finished = {event.lane: event for event in runner.run(wanted) if _ends(event)}
     assert runner.programs.advance("joint")._cache_size() == 1
     for method, sparsity in (("dense", None), ("joint", 0.75)):
         eps = None if method == "dense" else 0.03
-        row, outcome = lane.run(problem, tiny.dataset(), method, 1, eps, sparsity)
+        row, outcome = convolutional_alone(method, eps, sparsity)
         event = finished[plan.Lane(method, eps, sparsity, 1)]
         if strategy == "map":
             tiny.assert_same_bits((event.weights, event.mask), (outcome.weights, outcome.mask))

@@ -96,7 +96,8 @@ def fit(
     ratio = None
     large = np.flatnonzero(np.abs(z) > eta)
     if timed_by_highs and large.size:
-        picked = large[np.linspace(0, len(large) - 1, timed_by_highs).astype(int)]
+        count = min(timed_by_highs, len(large))
+        picked = large[np.linspace(0, len(large) - 1, count).astype(int)]
         start = time.perf_counter()
         for i in picked:
             highs(x[i], z[i], eps, eta, objective)

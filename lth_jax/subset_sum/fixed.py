@@ -58,6 +58,8 @@ def quantize(x: np.ndarray, z: np.ndarray, eps: float, tolerance: float) -> Fixe
     z_q, z_error = scaled(z, exponent)
     eps_q, eps_error = scaled(np.full(len(z), eps), exponent)
     error = x_error.sum(axis=1) + z_error + n * eps_error
-    tolerance_q = np.floor(np.minimum(np.ldexp(tolerance, exponent), 2.0**60)).astype(np.int64)
+    with np.errstate(over="ignore"):  # To infinity, where all inputs are denormal.
+        tolerance_q = np.minimum(np.ldexp(tolerance, exponent), 2.0**60)
+    tolerance_q = np.floor(tolerance_q).astype(np.int64)
     slack = np.ceil(error * (1 + 1e-9)).astype(np.int64)
     return Fixed(x_q, z_q, eps_q, tolerance_q, slack, exponent)
