@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from experiments import _signals
-from lth_jax import errors
+from lth_jax import cache, errors
 
 EXIT_BAD_INPUT = 2
 STATUS = """\
@@ -45,9 +45,9 @@ class Machine:
 
 def start_backend(machine: Machine) -> None:
     """Sets the device count and the compile cache; only before JAX's backend has started."""
-    caches = _writable(cache_folder())
+    caches = _writable(cache.folder())
     if caches:  # Else matplotlib makes folders of its own in the user's home.
-        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+        os.environ.setdefault("MPLCONFIGDIR", str(cache.folder() / "matplotlib"))
     import jax
 
     count = machine.cpu_devices or len(os.sched_getaffinity(0))
@@ -58,14 +58,8 @@ def start_backend(machine: Machine) -> None:
     except RuntimeError:  # The backend is up, as in tests: its device count stands.
         return
     if machine.compile_cache and caches:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache.folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def cache_folder() -> pathlib.Path:
-    """The user's cache folder of this project (XDG_CACHE_HOME, else ~/.cache)."""
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "lth_jax"
 
 
 def _writable(folder: pathlib.Path) -> bool:

@@ -6,7 +6,6 @@ checked again whenever it is used; one attempt per file, with short timeouts.
 
 import contextlib
 import logging
-import os
 import pathlib
 import urllib.parse
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import requests
 from rich import console as rich_console
 from rich import progress as rich_progress
 
-from lth_jax import errors
+from lth_jax import cache, errors
 
 # Seconds to connect, and between two pieces of a file: no network must be told within seconds.
 _TIMEOUT = (5, 20)
@@ -64,12 +63,6 @@ REMOTES = {
 }
 
 
-def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: lth_jax/data in XDG_CACHE_HOME, else in ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "lth_jax" / "data"
-
-
 def remedy(name: str) -> str:
     """What to do by hand to get a data set's files, as the end of an error message."""
     remote = REMOTES[name]
@@ -102,7 +95,7 @@ def fetch(
             do by hand. No file that could be mistaken for a good one is left behind.
     """
     remote = REMOTES[name]
-    folder = cache_folder() / name
+    folder = cache.folder() / "data" / name
     base = (mirror or remote.base).rstrip("/")
     for file_name, known_hash in remote.files.items():
         path = folder / file_name

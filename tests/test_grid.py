@@ -228,7 +228,7 @@ def test_a_mean_of_microbatches_is_the_batch():
 @functools.cache
 def convolutional():
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
-    model = base.from_flax(conv.ConvNet(2, width=1 / 16), image)
+    model = base.from_flax(conv.ConvNet(2, width=1 / 4), image)
     recipe = dataclasses.replace(tiny.RECIPE, microbatch=16)
     return training.Problem(model, pruners.edge_popup(), recipe)
 
