@@ -3,7 +3,6 @@
 max |w - w_0| <= r holds in real arithmetic, not to rounding: the ends w_0 ± r are rounded inward.
 """
 
-import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,18 +20,16 @@ _UNITS = ("absolute", "std")
 
 
 class BallState(NamedTuple):
-    """What `keep_in_ball` remembers; count is None when it projects at every step."""
+    """What `keep_in_ball` remembers."""
 
     center: Any  # tree like the weights, a copy
     radii: Any  # tree like the weights of scalars
-    count: jax.Array | None = None
 
 
 def keep_in_ball(
     eps: float | jax.Array,
     norm: str = "linf",
     unit: str = "absolute",
-    every: int | jax.Array = 1,
 ) -> optax.GradientTransformation:
     """Projects the step of the optimizers before it, so that weights stay in a ball.
 
@@ -48,36 +45,26 @@ def keep_in_ball(
             (1 - 2e-4) of the radius, and never more than all of it.
         unit: "absolute", or "std": eps counts standard deviations of the tensor at init
             (of all entries together for "l2_global").
-        every: Project only every so many steps.
 
     Returns:
         An optax.GradientTransformation; its update needs the params.
 
     Raises:
-        ValueError: If eps is negative or NaN, every < 1, or norm or unit is unknown.
+        ValueError: If eps is negative or NaN, or norm or unit is unknown.
     """
     _check(eps, norm, unit)
-    counts = isinstance(every, jax.core.Tracer) or operator.index(every) != 1
-    if counts and not isinstance(every, jax.core.Tracer) and operator.index(every) < 1:
-        raise ValueError(f"every must be at least 1, got {every}.")
 
     def init(params):
         # A copy: the params' own buffers may be donated.
         center = jax.tree.map(jnp.copy, params)
-        count = jnp.zeros((), jnp.int32) if counts else None
-        return BallState(center, radii(center, eps, unit, norm), count)
+        return BallState(center, radii(center, eps, unit, norm))
 
     def update(updates, state, params=None):
         if params is None:
             raise ValueError("keep_in_ball needs params: call update(updates, state, params).")
         targets = jax.tree.map(_add, params, updates)
         lows, highs = _box(state.center, targets, state.radii, norm)
-        steps = jax.tree.map(_step_inside, updates, params, targets, lows, highs)
-        if not counts:
-            return steps, state
-        count = optax.safe_increment(state.count)
-        steps = jax.tree.map(lambda s, u: jnp.where(count % every == 0, s, u), steps, updates)
-        return steps, state._replace(count=count)
+        return jax.tree.map(_step_inside, updates, params, targets, lows, highs), state
 
     return optax.GradientTransformation(init, update)
 

@@ -105,7 +105,7 @@ SCHEDULES = {
 
 
 def optimizers(
-    recipe: Recipe, kind: str, eps: jax.Array, total: jax.Array, steps_per_epoch: int
+    recipe: Recipe, kind: str, eps: jax.Array, total: jax.Array
 ) -> dict[str, optax.GradientTransformation]:
     """The optimizers of a stage, by what it moves: SGD, and for weights the ball after it.
 
@@ -116,7 +116,6 @@ def optimizers(
         kind: One of MOVES.
         eps: [] radius, may be traced.
         total: [] steps of the whole stage, may be traced.
-        steps_per_epoch: For `project_per="epoch"`.
 
     Returns:
         Transformations for "weights" and "scores", as far as the kind moves them.
@@ -129,10 +128,10 @@ def optimizers(
         decays = [optax.add_decayed_weights(decay)] if decay else []
         return [*decays, optax.sgd(rate, recipe.momentum or None)]
 
-    # Traced, so that the state counts steps also where an epoch is a single one.
-    every = jnp.maximum(steps_per_epoch, 1) if recipe.project_per == "epoch" else 1
-    fence = ball.keep_in_ball(eps, recipe.norm, recipe.unit, every=every)
+    # Once per epoch the stage itself projects: no step from far outside ends inside exactly.
+    fences = [ball.keep_in_ball(eps, recipe.norm, recipe.unit)]
+    fences = fences if recipe.project_per == "step" else []
     perturb = sgd(recipe.perturb_lr, recipe.perturb_decay, recipe.perturb_schedule)
     prune = sgd(recipe.prune_lr, recipe.prune_decay, recipe.prune_schedule)
-    both = {"weights": optax.chain(*perturb, fence), "scores": optax.chain(*prune)}
+    both = {"weights": optax.chain(*perturb, *fences), "scores": optax.chain(*prune)}
     return {name: both[name] for name in MOVES[kind]}

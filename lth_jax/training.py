@@ -114,7 +114,7 @@ def start(problem: Problem, kind: str, task: Task, begin: tuple, origin: Initial
         weights = pruners.merge(weights, ball.random_in_ball(key, center, task.eps, **where))
     # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
     moving = {"weights": center, "scores": scores}
-    optimizers = methods.optimizers(recipe, kind, task.eps, 1, 1)
+    optimizers = methods.optimizers(recipe, kind, task.eps, 1)
     radii, pruner_state = (), ()
     if kind in methods.IN_BALL:
         radii = ball.radii(center, task.eps, recipe.unit, recipe.norm)
@@ -168,7 +168,7 @@ def advance(
     """
     recipe, pruner = problem.recipe, problem.pruner
     steps_per_epoch = len(data_.labels) // recipe.batch_size
-    optimizers = methods.optimizers(recipe, kind, task.eps, total, steps_per_epoch)
+    optimizers = methods.optimizers(recipe, kind, task.eps, total)
     run_key = _key(task.key, "prune" if "scores" in optimizers else "perturb")
     read = (data_.validation, data_.mean, data_.std)
 
@@ -217,6 +217,12 @@ def advance(
                 gradients[name], state.opt_state[name], moving[name]
             )
             moving[name] = optax.apply_updates(moving[name], updates)
+        ends = (step + 1) % steps_per_epoch == 0
+        if "weights" in moving and recipe.project_per == "epoch":
+            center = pruners.choose(state.center, state.scores)
+            inside = ball.project(center, moving["weights"], task.eps, recipe.norm, recipe.unit)
+            pick = lambda inner, outer: jnp.where(ends, inner, outer)  # noqa: E731
+            moving["weights"] = jax.tree.map(pick, inside, moving["weights"])
         weights = pruners.merge(state.weights, moving.get("weights", state.weights))
         scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
         if "scores" in moving:
@@ -241,7 +247,6 @@ def advance(
             return curve.at[epoch].set(right), _order(problem, task, data_, epoch + 1)
 
         # Only what it changes goes through the branch: the rest of the state would be copied.
-        ends = (step + 1) % steps_per_epoch == 0
         curve, order = jax.lax.cond(ends, end_epoch, lambda *same: same, state.curve, order)
         return state._replace(curve=curve), order
 

@@ -1,5 +1,6 @@
 """One lane: its steps against the same steps written out by hand, and slices (law 8)."""
 
+import dataclasses
 import functools
 
 import jax
@@ -15,8 +16,8 @@ STEPS_PER_EPOCH, TOTAL = 4, 8
 
 
 @functools.cache
-def setup(kind, noisy=False, eps=0.03):
-    problem = tiny.problem(pruner=tiny.noisy_edge_popup() if noisy else None)
+def setup(kind, noisy=False, eps=0.03, recipe=tiny.RECIPE):
+    problem = tiny.problem(recipe, tiny.noisy_edge_popup() if noisy else None)
     dataset = tiny.dataset()
     arrays = training.Data(
         *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
@@ -50,6 +51,28 @@ def test_slices_do_not_change_a_bit(kind, cuts):
         state = advance(state, step, until)
         step = until
     tiny.assert_same_bits(state, whole)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-4, 0.03])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
+    # The rate carries weights thousands of radii away: no single addition leads back exactly.
+    wild = {"project_per": "epoch", "perturb_lr": 3.0, "perturb_schedule": "constant"}
+    recipe = dataclasses.replace(tiny.RECIPE, norm=norm, **wild)
+    advance, state, (task, _, _) = setup("perturb", eps=eps, recipe=recipe)
+
+    def farthest(state):
+        pairs = zip(jax.tree.leaves(state.center), jax.tree.leaves(state.weights), strict=True)
+        moves = [np.float64(np.asarray(w)) - np.asarray(c) for c, w in pairs]
+        size = {"linf": lambda m: np.max(np.abs(m)), "l2": np.linalg.norm}[norm]
+        return max(size(move) for move in moves)
+
+    assert farthest(advance(state, 0, STEPS_PER_EPOCH - 1)) > 1
+    for epochs in (1, 2):
+        state = advance(state, (epochs - 1) * STEPS_PER_EPOCH, epochs * STEPS_PER_EPOCH)
+        assert np.all(state.diverged == -1)
+        assert farthest(state) <= task.eps
+        assert farthest(state) >= 0.99 * task.eps
 
 
 def test_the_noise_of_a_step_depends_on_the_step():
