@@ -12,7 +12,7 @@ from lth_jax import runs
 
 @contextlib.contextmanager
 def held(
-    study: str, config: Any, aside: Sequence[str], facts: Mapping[str, Any]
+    study: str, config: Any, aside: Sequence[str], facts: Mapping[str, Any], files: Sequence[str]
 ) -> Iterator[pathlib.Path]:
     """Checks a folder, then holds it alone as long as the context lasts.
 
@@ -22,6 +22,7 @@ def held(
             what to do if another process has it.
         aside: Fields that change no number that is there: axes, places and pace.
         facts: What else the numbers depend on, by name, as hashes of files.
+        files: Patterns of the results, which are not believed where there is no config.json.
 
     Yields:
         The folder, with its config.json.
@@ -37,7 +38,7 @@ def held(
     path = pathlib.Path(config.out or f"runs/{study}-{run_id}")
     described = {"study": study, **settings, **facts, **runs.environment()}
     described["git"] = runs.git_revision()
-    runs.check(path, described, defaults)
+    runs.check(path, described, defaults, files)
     with runs.locked(path, config.lock == "wait", lambda line: print(line, file=sys.stderr)):
         runs.Folder(path, described, defaults=defaults)
         yield path

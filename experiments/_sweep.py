@@ -149,6 +149,10 @@ class _Run:
         done = folder.done
         missing = sum(lane not in done for lane in mine)
         self._announce(runner, mine, missing)
+        if config.keep_tickets and process.index == 0:
+            bare = _tickets.without(self.path, folder.rows)
+            if bare:
+                _warn(f"{bare} finished lanes were run without tickets; another --out keeps all")
         if missing:
             self._finish(runner, mine, folder)
         if process.index > 0:

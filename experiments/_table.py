@@ -39,7 +39,10 @@ def report(
         table.add_column(head, justify="left" if is_name else "right", no_wrap=is_name)
     for name in summary.BASELINES:
         table.add_column(f"test − {name} (p)", justify="right")
-    for cell in summary.cells(rows):
+    shown = {(row["method"], row["eps"], row["sparsity"]) for row in rows}
+    # With every seed and every baseline that the folder has, as in the file.
+    cells = [cell for cell in summary.cells(folder.rows) if cell[:3] in shown]
+    for cell in cells:
         n = cell.accuracy["test_accuracy"].n
         count = f"{n} (+{cell.diverged} diverged)" if cell.diverged else str(n)
         table.add_row(
@@ -48,10 +51,10 @@ def report(
             "" if cell.sparsity is None else str(cell.sparsity),
             count,
             *(_percent(cell.accuracy[field]) for field in summary.FIELDS),
-            *(_difference(cell.against.get(name)) for name in summary.BASELINES),
+            *(_difference(cell.against.get(name), n) for name in summary.BASELINES),
         )
     console.print(table)
-    for cell in summary.best_sparsity(summary.cells(rows)):
+    for cell in summary.best_sparsity(cells):
         console.print(
             f"best sparsity by validation: {cell.method}"
             + ("" if cell.eps is None else f", eps {cell.eps}")
@@ -69,8 +72,9 @@ def _percent(value: Any) -> str:
     return f"{100 * value.mean:.2f}{half}"
 
 
-def _difference(value: Any) -> str:
+def _difference(value: Any, n: int) -> str:
     if value is None or math.isnan(value.difference):
         return ""
-    half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f} ({value.p:.2g})"
+    pairs = "" if value.n == n else f", n {value.n}"
+    half = "" if math.isnan(value.half) else f" ± {100 * value.half:.2f} ({value.p:.2g}{pairs})"
     return f"{100 * value.difference:+.2f}{half}"

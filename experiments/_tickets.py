@@ -5,7 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
-from lth_jax import data, errors, grid, recipes, ticket
+from lth_jax import data, errors, grid, recipes, runs, ticket
 
 
 def name_of(lane) -> str:
@@ -13,6 +13,12 @@ def name_of(lane) -> str:
     axes = (("eps", lane.eps), ("sparsity", lane.sparsity), ("seed", lane.seed))
     shown = [f"{name}-{value}" for name, value in axes if value is not None]
     return "_".join([lane.method, *shown]) + ".ticket"
+
+
+def without(folder: pathlib.Path, rows: list[dict]) -> int:
+    """How many of a run's finished lanes should have a ticket and have none."""
+    lanes = [runs.lane_of(row) for row in rows if row["diverged"] is None]
+    return sum(not (folder / "tickets" / name_of(lane)).exists() for lane in lanes)
 
 
 def keep(folder: pathlib.Path, event: grid.Finished, config, dataset: data.Dataset) -> None:
@@ -52,7 +58,13 @@ def keep(folder: pathlib.Path, event: grid.Finished, config, dataset: data.Datas
             init,
             bits=config.ticket_bits or None,
             embed_weights=not config.ticket_bits,
-            note={"test_accuracy": row["test_accuracy"], "dataset": dataset.name},
+            note={
+                "test_accuracy": row["test_accuracy"],
+                "dataset": dataset.name,
+                # What its inputs are normalized by, per channel: (pixel - mean) / std.
+                "mean": np.asarray(dataset.mean, float).tolist(),
+                "std": np.asarray(dataset.std, float).tolist(),
+            },
         )
     except OSError as error:
         raise errors.RunError(f"{error.filename or folder}: {error.strerror or error}.") from None

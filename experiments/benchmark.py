@@ -3,8 +3,11 @@
     python -m experiments.benchmark --only='edge_popup/*'
 
 A row's `ratio` is the peer's time over ours: medians over rounds in which all take their turn,
-after a round of warming up; compiling is told apart. Rows against PyTorch need the extra
-`benchmark` and are skipped without it.
+after a round of warming up; compiling is told apart. Else it is said here: a checkpoint's time is
+measured and set against the interval between two; starts are not warmed up; growth takes the least
+of five, and its peer is what linear growth would take; a warm selection's first three searches do
+not count. Our dense step is the stage `perturb` at ε = ∞, its ball included. PyTorch runs eagerly.
+Rows against PyTorch need the extra `benchmark` and are skipped without it.
 """
 
 import dataclasses

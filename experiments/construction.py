@@ -23,6 +23,7 @@ from lth_jax import data, plots_construction, random_blocks, runs
 from lth_jax.subset_sum import records, solvers, targets
 
 setting = _cli.setting
+FILES = ("construction.json",)
 # These change no object that is there: the axes, places and pace.
 ASIDE = ("eps", "keys", "seed", "target", "data_dir", "out", "lock")
 
@@ -96,9 +97,9 @@ def run(config: Config) -> list[dict]:
     """
     weights, found = _construction_row.source(config)
     facts = {"data_sha256": found.sha256, "target_sha256": weights and targets.digest(weights)}
-    with _folder.held("construction", config, ASIDE, facts) as out:
+    with _folder.held("construction", config, ASIDE, facts, FILES) as out:
         path = out / "construction.json"
-        rows = records.read(path, _construction_row.FIELDS) or []
+        rows = records.read(path, _construction_row.FIELDS, list) or []
         there = {(row["eps"], row["seed"]): row for row in rows}
         given = None
         print("      ε  key    n per layer     proved to do it      kept certificate     found"

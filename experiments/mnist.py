@@ -20,7 +20,13 @@ import sys
 
 from experiments import _cli, _sweep
 
-CONFIG = dataclasses.replace(_sweep.Config(), dataset="mnist", eps=(0.0, 0.005, 0.02), seeds=5)
+CONFIG = dataclasses.replace(
+    _sweep.Config(),
+    dataset="mnist",
+    method=("prune_longer", "perturb_then_prune", "joint"),
+    eps=(0.0, 0.005, 0.02),
+    seeds=5,
+)
 _PAPER = {
     "model": "redundant",
     "init": "uniform",

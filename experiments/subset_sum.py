@@ -35,6 +35,7 @@ setting = _cli.setting
 # Fields that change no number of a mode's: axes and places, and what only other modes read.
 _PLACES, _FIGURE2 = ("target", "out", "lock"), ("etas", "ratios", "draws", "success")
 _SOLVE, _PHASE = ("n", "eta", "eps", "objective", "highs"), ("phase_etas", "phase_eps", "trials")
+_FILES = ("figure2.json", "solve.json", "phase.json")
 _ASIDE = {
     "figure2": (*_PLACES, *_SOLVE, *_PHASE, "etas", "ratios"),
     "solve": (*_PLACES, *_FIGURE2, *_PHASE),
@@ -80,6 +81,8 @@ class Config:
         finite = (self.eta, self.eps, *self.etas, *self.ratios, *self.phase_etas, *self.phase_eps)
         if not all(0 <= value < 1e100 for value in finite):
             raise ValueError("expected finite eta, eps and ratios >= 0.")
+        if max(*self.phase_etas, *self.phase_eps) == 0:
+            raise ValueError("expected a --phase_etas or a --phase_eps above 0.")
         if self.lock not in ("leave", "wait"):
             raise ValueError(f"expected --lock=leave or wait, got {self.lock!r}.")
         if not 0 < self.success <= 1:
@@ -92,7 +95,8 @@ class Config:
 
 def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> list[dict]:
     """All cells of figure 2; those already in figure2.json are kept."""
-    cells = records.read(out / "figure2.json", ("eta", "ratio", "n", "draws", "published")) or []
+    fields = ("eta", "ratio", "n", "draws", "published")
+    cells = records.read(out / "figure2.json", fields, list) or []
     done = {(cell["eta"], cell["ratio"]) for cell in cells}
     for eta in config.etas:
         for ratio in config.ratios:
@@ -132,7 +136,11 @@ def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
             f"{r['sufficient50']}/{r['sufficient90']}   {r['necessary50']}/{r['necessary90']}"
         )
     f = result["fit"]
-    print(f"n50 ≈ {f['slope']:.2f} lg(1/max(η,ε)) + {f['intercept']:.2f}, R² {f['r2']:.2f}")
+    if f is None:
+        print("no line: fewer than two values of max(η, ε) that have an n50")
+    else:
+        r2 = "" if f["r2"] is None else f", R² {f['r2']:.2f}"
+        print(f"n50 ≈ {f['slope']:.2f} lg(1/max(η,ε)) + {f['intercept']:.2f}{r2}")
     plots_subset_sum.phase_map(rows, out / "phase_map.png")
     plots_subset_sum.phase_curves(rows, out / "phase_curves.png")
     return result
@@ -160,7 +168,7 @@ def run(config: Config):
             targets.load(config.target) if config.target else targets.digits_target(key_target)
         )
     facts = {"target_sha256": weights and targets.digest(weights)}
-    with _folder.held("subset_sum", config, _ASIDE[mode], facts) as out:
+    with _folder.held("subset_sum", config, _ASIDE[mode], facts, _FILES) as out:
         if mode == "phase":
             result = diagram(config, key, out)
         else:

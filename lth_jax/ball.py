@@ -155,7 +155,8 @@ def radii(center: Any, eps: Any, unit: str = "absolute", norm: str = "linf") -> 
     Args:
         center: Tree of float arrays.
         eps: See `keep_in_ball`.
-        unit: "absolute" or "std"; a tensor of standard deviation 0 has radius 0.
+        unit: "absolute" or "std"; a tensor of standard deviation 0, as a bias that
+            starts at 0, has radius 0 and does not move: give such leaves a ball of their own.
         norm: See `keep_in_ball`; under "l2_global" all tensors share one radius.
 
     Returns:
@@ -193,10 +194,15 @@ def displacement(center: Any, weights: Any) -> float:
 
     Returns:
         The largest displacement; 0 for a tree without entries.
+
+    Raises:
+        ValueError: If shapes differ.
     """
 
     def one(c, w):
         c, w = np.asarray(c).astype(np.float64), np.asarray(w).astype(np.float64)
+        if c.shape != w.shape:
+            raise ValueError(f"expected weights of shape {c.shape}, got {w.shape}.")
         return np.max(np.abs(w - c), initial=0.0)
 
     return float(np.max(jax.tree.leaves(jax.tree.map(one, center, weights)), initial=0.0))
@@ -243,6 +249,7 @@ def _entry_bounds(target, center, radius, length):
     wide = rounding.wide(radius)
     scale = wide / jnp.where(length > 0, length, 1) * (1 - rounding.NORM_ERROR)
     scaled = jnp.abs(target - center) * scale.astype(target.dtype)
+    scaled = jnp.where(jnp.isnan(scaled), 0, scaled)  # An infinite step has no direction: stay.
     return jnp.where(
         length * (1 + rounding.NORM_ERROR) <= wide, jnp.full_like(scaled, jnp.inf), scaled
     )

@@ -45,7 +45,10 @@ def conv_general_dilated(
     """`lax.conv_general_dilated`, with gradients that are fast in loops on a CPU.
 
     Value and both gradients equal lax's up to the order of summation: float32 within 1e-5 of the
-    largest entry. On a CPU it has reverse-mode derivatives only (jax.grad, not jax.jvp).
+    largest entry. On a CPU it has reverse-mode derivatives only (jax.grad, not jax.jvp), entries
+    beyond 1e37 may overflow, and an infinity may come out as NaN (see winograd.py). Inside a
+    jax.shard_map that checks its varying axes it is lax's, slow gradients included: pass
+    check_vma=False.
     Fits `flax.linen.Conv(..., conv_general_dilated=convolution.conv_general_dilated)`.
 
     Args:
@@ -55,7 +58,8 @@ def conv_general_dilated(
         padding: "SAME", "VALID", or ((top, bottom), (left, right)).
         lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
             precision, preferred_element_type: As in lax. Anything but a plain two-dimensional
-            channels-last convolution (dilation, groups, other layouts) is handed to lax unchanged.
+            channels-last convolution (dilation, groups, other layouts, nothing to convolve) is
+            handed to lax unchanged.
         backend: "cpu" for the gradients written here, any other name for lax's; None takes
             `jax.default_backend()` at trace time.
 
@@ -68,11 +72,15 @@ def conv_general_dilated(
         and feature_group_count == batch_group_count == 1
         and preferred_element_type is None
         and lhs.dtype == rhs.dtype
+        and 0 not in lhs.shape + rhs.shape
+        and lhs.shape[3] == rhs.shape[2]
+        and not getattr(jax.typeof(lhs), "vma", None)
         and dimension_numbers is not None
         and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
         == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _LAYOUT)
     )
-    if not plain or (backend or jax.default_backend()) != "cpu":
+
+    def to_lax():
         return lax.conv_general_dilated(
             lhs,
             rhs,
@@ -86,11 +94,26 @@ def conv_general_dilated(
             precision,
             preferred_element_type,
         )
+
+    if not plain or (backend or jax.default_backend()) != "cpu":
+        return to_lax()
     strides = tuple(int(s) for s in window_strides)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
+    if len(padding) != 2 or 0 in _output(lhs.shape, rhs.shape, strides, padding):
+        return to_lax()
     pads = tuple((int(low), int(high)) for low, high in padding)
     return _conv(lhs, rhs, strides, pads, precision)
+
+
+def _output(images, kernel, strides, pads):
+    """Height and width of the result."""
+    return [
+        max(0, (size + low + high - window) // stride + 1)
+        for size, window, stride, (low, high) in zip(
+            images[1:3], kernel[:2], strides, pads, strict=True
+        )
+    ]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -150,20 +173,29 @@ def _to_kernel(images, cotangent, shape, strides, pads, precision):
         # XLA's transposed products are fastest with the smaller side on the left.
         sides = around.reshape(-1, taps * i), cotangent.reshape(-1, o)
         left, right = sides if taps * i < o else sides[::-1]
-        product = lax.dot_general(left, right, (((0,), (0,)), ((), ())), precision=precision)
+        product = lax.dot_general(
+            left, right, (((0,), (0,)), ((), ())), precision, preferred_element_type=wide
+        )
         return (total + product, around), None
 
     parts = jax.tree.map(lambda a: a.reshape(-1, part, *a.shape[1:]), (images, cotangent))
-    total = jnp.zeros((taps * i, o) if taps * i < o else (o, taps * i), images.dtype)
+    # 16 bits are too few for a sum over many images.
+    wide = jnp.promote_types(images.dtype, jnp.float32)
+    total = jnp.zeros((taps * i, o) if taps * i < o else (o, taps * i), wide)
     around = jnp.zeros((part, h, w, taps * i), images.dtype)
     (total, _), _ = lax.scan(add, (total, around), parts)
-    return (total if taps * i < o else total.T).reshape(shape)
+    return (total if taps * i < o else total.T).reshape(shape).astype(images.dtype)
 
 
 _conv.defvjp(_forward, _backward)
 
 
-def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=None, **dilation):
+def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=(1, 1), **dilation):
+    if lhs_dilation == (1, 1):
+        # Cropped beforehand: XLA's CPU convolution reads beyond the image for some negative pads.
+        crops = [(min(low, 0), min(high, 0), 0) for low, high in pads]
+        images = lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *crops, (0, 0, 0)))
+        pads = [(max(low, 0), max(high, 0)) for low, high in pads]
     return lax.conv_general_dilated(
         images,
         kernel,

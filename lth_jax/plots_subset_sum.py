@@ -23,7 +23,8 @@ def phase_map(rows: Sequence[dict], path: str | pathlib.Path) -> None:
         grid[i, j] = np.nan if row["n50"] is None else row["n50"]
         axes.text(j, i, f"{row['n50']}/{row['n90']}", ha="center", va="center", color="white")
     # From dark to middle tones only, so that the white numbers can be read in every cell.
-    top = np.nanmax(grid) * 1.3
+    found = grid[np.isfinite(grid)]
+    top = 1.3 * found.max() if found.size else 1.0
     image = axes.imshow(grid, aspect="auto", cmap="viridis", vmax=top)
     axes.set_xticks(range(len(epsilons)), [f"{eps:g}" for eps in epsilons])
     axes.set_yticks(range(len(etas)), [f"{eta:g}" for eta in etas])

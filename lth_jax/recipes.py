@@ -35,6 +35,19 @@ def construction_init(recipe: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {"recipe": "construction", "seed": seed, **recipe}
 
 
+def build(init: Mapping[str, Any]) -> models.Model:
+    """The Model that a ticket's weights belong to.
+
+    Args:
+        init: From `model_init` or `construction_init`, or the "init" of a ticket's header.
+    """
+    if init["recipe"] == "construction":
+        return random_blocks.build(init)
+    return models.build(
+        init["model"], tuple(init["shape"]), init["classes"], init["init"], init["width"]
+    )
+
+
 def count(init: Mapping[str, Any]) -> int:
     """The number of weights that a recipe stands for, without drawing any.
 

@@ -11,7 +11,7 @@ from jax import lax
 NORM_ERROR = 2.0**-14
 
 
-def round_toward_zero(eps: Any, dtype: Any) -> Any:
+def round_toward_zero(eps: Any, dtype: Any = np.float32) -> Any:
     """The largest number of a dtype that is not above eps (float32(0.05) is above 0.05).
 
     Args:

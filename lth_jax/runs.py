@@ -14,7 +14,7 @@ import pathlib
 import platform
 import subprocess
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -96,6 +96,7 @@ def check(
     path: str | os.PathLike,
     config: Mapping[str, Any],
     defaults: Mapping[str, Any] = types.MappingProxyType({}),
+    files: Sequence[str] = ("results*.jsonl",),
 ) -> None:
     """Refuses a folder that is not of these settings; touches nothing.
 
@@ -104,6 +105,7 @@ def check(
         config: What must be equal to continue: settings, versions, device, hash of the data.
             The entries of MAY_DIFFER may differ.
         defaults: By name. A folder that was written before a setting existed has its default.
+        files: Patterns of what belongs to the settings: without config.json nobody knows to which.
 
     Raises:
         InputError: One line, with the difference.
@@ -111,7 +113,8 @@ def check(
     file = pathlib.Path(path) / CONFIG
     try:
         if not file.exists():
-            left = sorted(file.parent.glob("results*.jsonl")) if file.parent.is_dir() else []
+            there = file.parent.is_dir()
+            left = sorted(f for p in files for f in file.parent.glob(p)) if there else []
             if left:
                 raise errors.InputError(f"{path}: holds {left[0].name} but no {CONFIG}.")
             return

@@ -135,7 +135,7 @@ def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> 
         hints: Tree like scores of [2] floats (per tensor), or one [2] float (global).
     """
     leaves, treedef = jax.tree.flatten(scores)
-    if not _is_global(kept):
+    if not is_global(kept):
         hints = [None] * len(leaves) if hints is None else treedef.flatten_up_to(hints)
         found = [
             topk_mask_and_threshold(*args)
@@ -154,7 +154,7 @@ def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> 
 
 def tree_hints(scores: Any, kept: Any) -> Any:
     """The hints to start a loop carry with: right shapes and dtypes, nothing known yet."""
-    if _is_global(kept):
+    if is_global(kept):
         dtype = jnp.result_type(*jax.tree.leaves(scores))
         return jnp.zeros((2,), dtype)
     return jax.tree.map(lambda leaf: jnp.zeros((2,), leaf.dtype), scores)
@@ -208,7 +208,8 @@ def _straight_through_backward(residuals, g):
 _straight_through.defvjp(_straight_through_forward, _straight_through_backward)
 
 
-def _is_global(kept):
+def is_global(kept: Any) -> bool:
+    """Whether `kept` is one integer for all leaves together, and no tree of one for each."""
     return jax.tree_util.treedef_is_leaf(jax.tree.structure(kept))
 
 

@@ -150,9 +150,13 @@ def export(path: str | os.PathLike, weights: Any, masks: Any = None) -> int:
 
     Raises:
         OSError: If it cannot be written.
+        ValueError: If two names are the same when joined.
     """
     weights = weights if masks is None else selection.apply_mask(weights, masks)
-    flat = {"/".join(k): np.ascontiguousarray(v) for k, v in _leaves(weights).items()}
+    leaves = _leaves(weights)
+    flat = {"/".join(map(str, path)): np.asarray(leaf, order="C") for path, leaf in leaves.items()}
+    if len(flat) < len(leaves):
+        raise ValueError("expected names that differ when joined by '/'.")
     content = safetensors.numpy.save(flat)
     runs.write(path, content)
     return len(content)

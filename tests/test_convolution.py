@@ -256,3 +256,51 @@ def test_gradients_with_many_channels_equal_those_of_lax(padding, channels, kern
     theirs = value(jax.lax.conv_general_dilated)(x, w, g)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.max(jnp.abs(b))))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_kernel_gradient_in_16_bits_is_summed_in_32(dtype):
+    # 64 parts of 16,384 terms of about 1/16,384 each: sums in 16 bits would stop growing.
+    images, kernel = jnp.ones((512, 16, 16, 64), dtype), jnp.ones((1, 1, 64, 4), dtype)
+
+    @jax.jit
+    def gradient(kernel):
+        def loss(kernel):
+            out = convolution.conv_general_dilated(
+                images, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT, backend="cpu"
+            )
+            return jnp.sum(out.astype(jnp.float32)) / images[..., 0].size
+
+        return jax.grad(loss)(kernel)
+
+    np.testing.assert_allclose(np.float32(gradient(kernel)), 1, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pads"),
+    [((0, 8, 8, 16), "SAME"), ((2, 2, 2, 16), "VALID"), ((2, 2, 2, 3), "VALID")],
+)
+def test_where_nothing_is_to_convolve_it_is_lax(shape, pads):
+    images, kernel = jnp.ones(shape), jnp.ones((3, 3, shape[3], 16))
+
+    def both(convolve, **backend):
+        def loss(images, kernel):
+            out = convolve(images, kernel, (1, 1), pads, dimension_numbers=LAYOUT, **backend)
+            return jnp.sum(out), out
+
+        return jax.grad(loss, (0, 1), has_aux=True)(images, kernel)
+
+    found = both(convolution.conv_general_dilated, backend="cpu")
+    jax.tree.map(np.testing.assert_array_equal, found, both(jax.lax.conv_general_dilated))
+
+
+def test_cropping_reads_nothing_beyond_the_image(key):
+    images, pads = jax.random.normal(key, (1, 5, 5, 3)), ((-2, 1), (0, -2))
+    kernel = jnp.ones((3, 3, 3, 2))
+    found = convolution.conv_general_dilated(
+        images, kernel, (1, 1), pads, dimension_numbers=LAYOUT, backend="cpu"
+    )
+    cropped = np.pad(np.asarray(images)[:, 2:, :-2], ((0, 0), (0, 1), (0, 0), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(cropped, (3, 3), (1, 2))
+    expected = windows.sum(axis=(3, 4, 5))[..., None].repeat(2, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

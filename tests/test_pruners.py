@@ -119,3 +119,12 @@ def test_edge_popup_gradients_are_the_straight_through_ones(weights):
 def test_an_unknown_scope_is_refused():
     with pytest.raises(ValueError, match="scope"):
         pruners.edge_popup(scope="layer")
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_counts_of_the_other_scope_are_refused(scope, weights):
+    other = {"tensor": "global", "global": "tensor"}[scope]
+    pruner = pruners.edge_popup(scope)
+    scores = pruner.init(jax.random.key(0), weights)
+    with pytest.raises(ValueError, match="for kept with scope"):
+        pruner.mask(scores, selection.tree_kept(scores, 0.5, other))

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import _cli, subset_sum
 from lth_jax import errors
-from lth_jax.subset_sum import figure2, fit, solvers, targets
+from lth_jax.subset_sum import figure2, fit, records, solvers, targets
 
 
 @pytest.fixture
@@ -138,3 +138,25 @@ def test_bad_target_files_are_refused(tmp_path):
         with pytest.raises(errors.InputError, match=name):
             targets.load(tmp_path / name)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("flags", [["--phase_etas=0.1"], ["--phase_etas=5,6"]])
+def test_a_diagram_without_a_line_to_fit_is_a_diagram(tmp_path, capsys, flags):
+    argv = [*flags, "--phase_eps=0.1", "--trials=3", f"--out={tmp_path / 'run'}"]
+    assert _cli.main(subset_sum.run, subset_sum.Config(), "", argv) == 0
+    assert "n50" in capsys.readouterr().out
+    assert (tmp_path / "run" / "phase_curves.png").exists()
+
+
+def test_results_without_their_settings_are_not_believed(tmp_path, capsys):
+    argv = ["--phase_etas=0.1", "--phase_eps=0.1,0.2", "--trials=3", f"--out={tmp_path}"]
+    assert _cli.main(subset_sum.run, subset_sum.Config(), "", argv) == 0
+    (tmp_path / "config.json").unlink()
+    before = (tmp_path / "phase.json").read_bytes()
+    argv[0] = "--phase_etas=0.3"
+    assert _cli.main(subset_sum.run, subset_sum.Config(), "", argv) == 2
+    assert "holds phase.json but no config.json" in capsys.readouterr().err
+    assert (tmp_path / "phase.json").read_bytes() == before
+    (tmp_path / "phase.json").write_text("[]")
+    with pytest.raises(errors.InputError, match="damaged"):
+        records.read(tmp_path / "phase.json", ("fit",))

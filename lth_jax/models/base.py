@@ -29,6 +29,7 @@ def from_flax(module: nn.Module, example: jax.Array | jax.ShapeDtypeStruct) -> M
 
     Args:
         module: Called as `module(x)`, or `module(x, train=...)` if it has such an argument.
+            It may have BatchNorm, but nothing stochastic such as Dropout: there is no key for it.
         example: [b, ...] an array or jax.ShapeDtypeStruct; only its shape and dtype are used.
 
     Returns:

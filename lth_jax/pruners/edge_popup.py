@@ -62,6 +62,9 @@ def edge_popup(
         return treedef.unflatten([one(i, *pair) for i, pair in enumerate(leaves)])
 
     def select(scores, kept, hints=None):
+        if selection.is_global(kept) != (scope == "global") and not selection.is_global(scores):
+            expected = "one integer" if scope == "global" else "a tree of integers like the scores"
+            raise ValueError(f"expected {expected} for kept with scope {scope!r}, got {kept!r}.")
         return selection.tree_topk_mask_and_thresholds(jax.tree.map(jnp.abs, scores), kept, hints)
 
     def mask(scores, kept, state=None):

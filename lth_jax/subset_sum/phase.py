@@ -47,9 +47,15 @@ def cells(
     return rows
 
 
-def fit(rows: Sequence[dict]) -> dict:
-    """Least squares n50 ≈ slope·lg(1/max(η,ε)) + intercept, with R² and the largest residual."""
+def fit(rows: Sequence[dict]) -> dict | None:
+    """Least squares n50 ≈ slope·lg(1/max(η,ε)) + intercept, with R² and the largest residual.
+
+    Returns:
+        None where fewer than two different max(η, ε) have an n50; R² is None if all n50 are equal.
+    """
     rows = [row for row in rows if row["n50"] is not None]
+    if len({max(row["eta"], row["eps"]) for row in rows}) < 2:
+        return None
     x = np.array([-np.log2(max(row["eta"], row["eps"])) for row in rows])
     y = np.array([row["n50"] for row in rows], float)
     design = np.stack([x, np.ones_like(x)], axis=1)

@@ -13,19 +13,22 @@ def write(path: pathlib.Path, content) -> None:
     runs.write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def read(path: pathlib.Path, fields: Collection[str] = ()):
+def read(path: pathlib.Path, fields: Collection[str] = (), kind: type = dict):
     """The content of a JSON file, or None where there is none.
 
     Args:
         path: Of the file.
         fields: What its object, or each object of its list, must have.
+        kind: What it must be, dict or list.
 
     Raises:
         InputError: If it is no JSON or is without these fields.
     """
     try:
         content = json.loads(path.read_bytes())
-        objects = content if isinstance(content, list) else [content]
+        if not isinstance(content, kind):
+            raise ValueError
+        objects = content if kind is list else [content]
         if not all(isinstance(entry, dict) and {*fields} <= {*entry} for entry in objects):
             raise ValueError
     except FileNotFoundError:
