@@ -23,7 +23,7 @@ _FLOPS = {
 }
 
 
-def matrix_rate(steppers: int = 2) -> tuple:
+def matrix_rate() -> tuple:
     """(flops of one call, a call that multiplies matrices on every device at once)."""
     size = 1536
     devices = jax.local_devices()

@@ -74,7 +74,7 @@ def conv_general_dilated(
         and lhs.dtype == rhs.dtype
         and 0 not in lhs.shape + rhs.shape
         and lhs.shape[3] == rhs.shape[2]
-        and not getattr(jax.typeof(lhs), "vma", None)
+        and not any(getattr(jax.typeof(operand), "vma", None) for operand in (lhs, rhs))
         and dimension_numbers is not None
         and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
         == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _LAYOUT)
@@ -190,7 +190,7 @@ def _to_kernel(images, cotangent, shape, strides, pads, precision):
 _conv.defvjp(_forward, _backward)
 
 
-def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=(1, 1), **dilation):
+def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=(1, 1)):
     if lhs_dilation == (1, 1):
         # Cropped beforehand: XLA's CPU convolution reads beyond the image for some negative pads.
         crops = [(min(low, 0), min(high, 0), 0) for low, high in pads]
@@ -204,7 +204,6 @@ def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=(1,
         lhs_dilation=lhs_dilation,
         dimension_numbers=_LAYOUT,
         precision=precision,
-        **dilation,
     )
 
 
