@@ -15,10 +15,11 @@ data set is downloaded, or read from --data_dir.
 import dataclasses
 import sys
 
-from experiments import _cli, _sweep
+from experiments import cli
+from experiments.cli import image_study
 
 CONFIG = dataclasses.replace(
-    _sweep.Config(),
+    image_study.Config(),
     dataset="cifar10",
     model="conv2",
     method=("prune_longer", "joint"),
@@ -43,10 +44,10 @@ PRESETS = {
 }
 
 
-def run(config: _sweep.Config) -> list[dict]:
-    """Runs the study; see _sweep.run."""
-    return _sweep.run(config, "cifar")
+def run(config: image_study.Config) -> list[dict]:
+    """Runs the study; see cli.image_study.run."""
+    return image_study.run(config, "cifar")
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.main(run, CONFIG, __doc__, presets=PRESETS))
+    sys.exit(cli.main(run, CONFIG, __doc__, presets=PRESETS))

@@ -18,11 +18,14 @@ The same command again adds what is missing; more ε or more keys add objects to
 import dataclasses
 import sys
 
-from experiments import _cli, _construction_row, _folder
-from lth_jax import data, plots_construction, random_blocks, runs
-from lth_jax.subset_sum import records, solvers, targets
+from experiments import cli
+from experiments.cli import construction_row, theory_folder
+from lth_jax import datasets, files, runs
+from lth_jax.report import plots_construction
+from lth_jax.theory.construction import random_network
+from lth_jax.theory.subset_sum import solvers, targets
 
-setting = _cli.setting
+setting = cli.setting
 FILES = ("construction.json",)
 # These change no object that is there: the axes, places and pace.
 ASIDE = ("eps", "keys", "seed", "target", "data_dir", "out", "lock")
@@ -38,14 +41,14 @@ class Config:
     target_seed: int = setting(0, "Without --target: seed of its initial weights and batches.")
     dataset: str | None = setting(
         None,
-        f"One of {', '.join(data.DATASETS)}; none: mnist with --target or --data_dir, else digits.",
+        f"One of {', '.join(datasets.DATASETS)}; none: mnist with a file of yours, else digits.",
     )
     data_dir: str | None = setting(None, "Folder with the data; none downloads what is needed.")
     eps: tuple[float, ...] = setting((0.0, 1e-3, 1e-2, 1e-1), "Values of ε.")
     eta: float = setting(0.01, "Largest error of a target weight.")
     keys: int = setting(1, "Random networks per ε; one object each.")
     full: bool = setting(False, "Full width, certified for inputs of either sign; default half.")
-    candidates: str = setting("uniform", f"One of {', '.join(random_blocks.KINDS)}.")
+    candidates: str = setting("uniform", f"One of {', '.join(random_network.KINDS)}.")
     objective: str = setting("auto", "first, best, sparsest; auto: best where ε > 0, else first.")
     width: int | None = setting(None, "Candidates per target weight; none finds the least.")
     bits: int = setting(16, "Bits of a stored perturbation, 2 to 16.")
@@ -68,9 +71,9 @@ class Config:
         if not 2 <= self.bits <= 16 or not 0 < self.delta < 1:
             raise ValueError("expected 2 to 16 bits and 0 < delta < 1.")
         for name, value, known in (
-            ("candidates", self.candidates, random_blocks.KINDS),
+            ("candidates", self.candidates, random_network.KINDS),
             ("objective", self.objective, ("auto", *solvers.OBJECTIVES)),
-            ("dataset", self.dataset, (None, *data.DATASETS)),
+            ("dataset", self.dataset, (None, *datasets.DATASETS)),
             ("lock", self.lock, ("leave", "wait")),
         ):
             if value not in known:
@@ -95,11 +98,11 @@ def run(config: Config) -> list[dict]:
     Returns:
         The objects that were asked for.
     """
-    weights, found = _construction_row.source(config)
+    weights, found = construction_row.source(config)
     facts = {"data_sha256": found.sha256, "target_sha256": weights and targets.digest(weights)}
-    with _folder.held("construction", config, ASIDE, facts, FILES) as out:
+    with theory_folder.held("construction", config, ASIDE, facts, FILES) as out:
         path = out / "construction.json"
-        rows = records.read(path, _construction_row.FIELDS, list) or []
+        rows = files.read_json(path, construction_row.FIELDS, list) or []
         there = {(row["eps"], row["seed"]): row for row in rows}
         given = None
         print("      ε  key    n per layer     proved to do it      kept certificate     found"
@@ -108,10 +111,10 @@ def run(config: Config) -> list[dict]:
         for eps in config.eps:
             for seed in range(config.seed, config.seed + config.keys):
                 if (eps, seed) not in there:
-                    given = given or _construction_row.problem(config, weights, found)
-                    row = _construction_row.build(config, given, eps, seed, out)
+                    given = given or construction_row.problem(config, weights, found)
+                    row = construction_row.build(config, given, eps, seed, out)
                     there[eps, seed] = row
-                    records.write(path, list(there.values()))
+                    files.write_json(path, list(there.values()))
                 asked.append(there[eps, seed])
                 show(asked[-1])
         logit = asked[0]["largest_logit"]
@@ -123,4 +126,4 @@ def run(config: Config) -> list[dict]:
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.main(run, Config(), __doc__))
+    sys.exit(cli.main(run, Config(), __doc__))

@@ -11,10 +11,11 @@ Three methods, three radii, two sparsities and five seeds; no data is needed.
 import dataclasses
 import sys
 
-from experiments import _cli, _sweep
+from experiments import cli
+from experiments.cli import image_study
 
 CONFIG = dataclasses.replace(
-    _sweep.Config(),
+    image_study.Config(),
     dataset="digits",
     method=("prune_longer", "perturb_then_prune", "joint"),
     eps=(0.0, 0.02, 0.05),
@@ -25,10 +26,10 @@ CONFIG = dataclasses.replace(
 )
 
 
-def run(config: _sweep.Config) -> list[dict]:
-    """Runs the study; see _sweep.run."""
-    return _sweep.run(config, "digits")
+def run(config: image_study.Config) -> list[dict]:
+    """Runs the study; see cli.image_study.run."""
+    return image_study.run(config, "digits")
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.main(run, CONFIG, __doc__))
+    sys.exit(cli.main(run, CONFIG, __doc__))

@@ -18,10 +18,11 @@ by one number. Both hold out 6,000 images for validation, which the paper does n
 import dataclasses
 import sys
 
-from experiments import _cli, _sweep
+from experiments import cli
+from experiments.cli import image_study
 
 CONFIG = dataclasses.replace(
-    _sweep.Config(),
+    image_study.Config(),
     dataset="mnist",
     method=("prune_longer", "perturb_then_prune", "joint"),
     eps=(0.0, 0.005, 0.02),
@@ -48,10 +49,10 @@ _PAPER = {
 PRESETS = {"paper": _PAPER, "paper_code": {**_PAPER, "project_per": "epoch", "shared_shift": True}}
 
 
-def run(config: _sweep.Config) -> list[dict]:
-    """Runs the study; see _sweep.run."""
-    return _sweep.run(config, "mnist")
+def run(config: image_study.Config) -> list[dict]:
+    """Runs the study; see cli.image_study.run."""
+    return image_study.run(config, "mnist")
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.main(run, CONFIG, __doc__, presets=PRESETS))
+    sys.exit(cli.main(run, CONFIG, __doc__, presets=PRESETS))

@@ -26,12 +26,14 @@ import time
 
 import jax
 
-from experiments import _cli, _folder
-from lth_jax import plots_subset_sum
-from lth_jax.subset_sum import figure2 as published
-from lth_jax.subset_sum import fit, phase, records, solvers, targets
+from experiments import cli
+from experiments.cli import theory_folder
+from lth_jax import files
+from lth_jax.report import plots_subset_sum
+from lth_jax.theory.subset_sum import figure2 as published
+from lth_jax.theory.subset_sum import fit, phase, solvers, targets
 
-setting = _cli.setting
+setting = cli.setting
 # Fields that change no number of a mode's: axes and places, and what only other modes read.
 _PLACES, _FIGURE2 = ("target", "out", "lock"), ("etas", "ratios", "draws", "success")
 _SOLVE, _PHASE = ("n", "eta", "eps", "objective", "highs"), ("phase_etas", "phase_eps", "trials")
@@ -96,7 +98,7 @@ class Config:
 def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> list[dict]:
     """All cells of figure 2; those already in figure2.json are kept."""
     fields = ("eta", "ratio", "n", "draws", "published")
-    cells = records.read(out / "figure2.json", fields, list) or []
+    cells = files.read_json(out / "figure2.json", fields, list) or []
     done = {(cell["eta"], cell["ratio"]) for cell in cells}
     for eta in config.etas:
         for ratio in config.ratios:
@@ -107,7 +109,7 @@ def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path)
                 key, weights, config.sets, eta, ratio, config.draws, config.success
             )
             cells.append(cell)
-            records.write(out / "figure2.json", cells)
+            files.write_json(out / "figure2.json", cells)
             took = time.perf_counter() - start
             print(f"η {eta:g}  ε/η {ratio:g}  n {cell['n']}  {took:.1f} s", file=sys.stderr)
     print("  η      ε/η   n  published  draws")
@@ -123,11 +125,11 @@ def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path)
 
 def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
     """The phase diagram with its bounds, fit and plots."""
-    result = records.read(out / "phase.json", ("fit", "cells"))
+    result = files.read_json(out / "phase.json", ("fit", "cells"))
     if result is None:
         rows = phase.cells(key, config.phase_etas, config.phase_eps, config.trials)
         result = {"fit": phase.fit(rows), "cells": rows}
-        records.write(out / "phase.json", result)
+        files.write_json(out / "phase.json", result)
     rows = result["cells"]
     print("  η       ε      n50/n90   suffices 50/90   necessary 50/90")
     for r in rows:
@@ -148,11 +150,11 @@ def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
 
 def solve(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> dict:
     """The object of solve.json; one that is there is kept."""
-    result = records.read(out / "solve.json")
+    result = files.read_json(out / "solve.json")
     if result is None:
         args = (config.n, config.eta, config.eps, config.sets, config.objective, config.highs)
         result = fit.fit(key, weights, *args)
-        records.write(out / "solve.json", result)
+        files.write_json(out / "solve.json", result)
     print(json.dumps(result, indent=1))
     return result
 
@@ -168,7 +170,7 @@ def run(config: Config):
             targets.load(config.target) if config.target else targets.digits_target(key_target)
         )
     facts = {"target_sha256": weights and targets.digest(weights)}
-    with _folder.held("subset_sum", config, _ASIDE[mode], facts, _FILES) as out:
+    with theory_folder.held("subset_sum", config, _ASIDE[mode], facts, _FILES) as out:
         if mode == "phase":
             result = diagram(config, key, out)
         else:
@@ -178,4 +180,4 @@ def run(config: Config):
 
 
 if __name__ == "__main__":
-    sys.exit(_cli.main(run, Config(), __doc__))
+    sys.exit(cli.main(run, Config(), __doc__))

@@ -8,16 +8,9 @@ The composition that this library is about, for any model of yours:
     tx = optax.chain(optax.sgd(0.01), keep_in_ball(eps=0.02))    # for the weights
 """
 
-from lth_jax import plan, stats, subset_sum
-from lth_jax.ball import displacement, keep_in_ball, project, random_in_ball, round_toward_zero
-from lth_jax.convolution import fast_convolutions
-from lth_jax.data import DATASETS, Dataset, load
+from lth_jax.datasets.base import DATASETS, Dataset, load
 from lth_jax.errors import InputError
-from lth_jax.grid import Grid
-from lth_jax.methods import METHODS, Recipe
-from lth_jax.models import INITIALIZERS, MODELS, Model, build, from_flax
-from lth_jax.pruners import PRUNERS, Pruner, edge_popup
-from lth_jax.selection import (
+from lth_jax.masks.selection import (
     apply_mask,
     kept_count,
     kth_largest,
@@ -26,7 +19,22 @@ from lth_jax.selection import (
     tree_kept,
     tree_topk_mask,
 )
-from lth_jax.training import Problem
+from lth_jax.models import INITIALIZERS, MODELS, Model, build, from_flax
+from lth_jax.models.convolution import fast_convolutions
+from lth_jax.perturb.ball import (
+    displacement,
+    keep_in_ball,
+    project,
+    random_in_ball,
+    round_toward_zero,
+)
+from lth_jax.pruners import PRUNERS, Pruner, edge_popup
+from lth_jax.report import statistics
+from lth_jax.sweep import plan
+from lth_jax.sweep.runner import Grid
+from lth_jax.theory import subset_sum
+from lth_jax.training.methods import METHODS, Recipe
+from lth_jax.training.stage import Problem
 
 __all__ = [
     "DATASETS",
@@ -55,7 +63,7 @@ __all__ = [
     "project",
     "random_in_ball",
     "round_toward_zero",
-    "stats",
+    "statistics",
     "straight_through",
     "subset_sum",
     "topk_mask",

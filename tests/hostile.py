@@ -11,7 +11,7 @@ import sys
 
 import jax
 
-from experiments import _cli
+from experiments import cli
 
 _watch = {"on": False, "allowed": (), "outside": [], "pickled": [], "started": []}
 
@@ -93,7 +93,7 @@ def ending(do):
 def outcome(study, argv):
     """The same of a study's main()."""
     config = getattr(study, "CONFIG", None) or study.Config()
-    return ending(lambda: _cli.main(study.run, config, study.__doc__, argv))
+    return ending(lambda: cli.main(study.run, config, study.__doc__, argv))
 
 
 def check(counts, bad, sandbox, say):

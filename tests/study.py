@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-from experiments import _cli, digits
+from experiments import cli, digits
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGS = {
@@ -33,7 +33,7 @@ def flags(out, **changed):
 
 
 def main(out, **changed):
-    return _cli.main(digits.run, digits.CONFIG, digits.__doc__, flags(out, **changed))
+    return cli.main(digits.run, digits.CONFIG, digits.__doc__, flags(out, **changed))
 
 
 def start(out, cache=None, program=(), **changed):

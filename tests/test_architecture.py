@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "lth_jax").rglob("*.py"))
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
 
 
 def imports(path):
@@ -83,7 +83,7 @@ def test_files_are_short_and_say_what_they_are(path):
 
 def test_importing_the_library_starts_no_backend():
     code = (
-        "import lth_jax, lth_jax.grid, jax._src.xla_bridge as bridge\n"
+        "import lth_jax, lth_jax.sweep, jax._src.xla_bridge as bridge\n"
         "assert not bridge.backends_are_initialized()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lth_jax import data, methods, plan, pruners, training
+from lth_jax import datasets, pruners, training
 from lth_jax.models import base, mlp
+from lth_jax.sweep import plan
+from lth_jax.training import methods
 
 RECIPE = methods.Recipe(
     perturb_epochs=1, prune_epochs=2, batch_size=32, perturb_lr=0.05, prune_lr=0.5
@@ -14,7 +16,7 @@ EPS, SPARSITY = (0.0, 0.01, 0.03), (0.5, 0.75)
 
 
 def dataset(train_size=128):
-    return data.load("digits", train_size=train_size)
+    return datasets.load("digits", train_size=train_size)
 
 
 def noisy_edge_popup(scope="tensor"):

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lth_jax import convolution
+from lth_jax.models import convolution
 
 PyTree = Any
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from lth_jax import convolution
-from lth_jax.models import initializers
+from lth_jax.models import convolution, initializers
 
 DEPTHS = (2, 4, 6, 8)
 _FIRST_CHANNELS = 64

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lth_jax import selection
+from lth_jax.masks import selection
 
 PyTree = Any
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lth_jax import selection
+from lth_jax.masks import selection
 from lth_jax.pruners import base
 
 PyTree = Any

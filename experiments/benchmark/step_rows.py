@@ -1,0 +1,166 @@
+"""Benchmark: training steps per lane against PyTorch and against our own dense step."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark import measure, torch_peers
+from lth_jax import models
+from lth_jax.models import conv, convolution
+from lth_jax.training import scoring
+
+_LANES = 8
+_STEPS = {"lenet": 190, "conv2": 2, "conv4": 1}
+_PEER_STEPS = {"lenet": 20, "conv2": 1, "conv4": 1}
+# Multiplications and additions of a step's forward pass, per image, by the definition (Winograd's
+# takes fewer); the backward pass twice as many, but for the first layer, whose images need none.
+_FLOPS = {
+    "conv2": (2 * 32**2 * 27 * 64, 2 * (32**2 * 576 * 64 + 16384 * 256 + 256**2 + 2560)),
+    "conv4": (
+        2 * 32**2 * 27 * 64,
+        2 * (32**2 * 576 * 64 + 16**2 * (576 * 128 + 1152 * 128) + 8192 * 256 + 256**2 + 2560),
+    ),
+}
+
+
+def matrix_rate() -> tuple:
+    """(flops of one call, a call that multiplies matrices on every device at once)."""
+    size = 1536
+    devices = jax.local_devices()
+    pairs = [jax.device_put(jnp.ones((size, size)), device) for device in devices]
+    multiply = jax.jit(lambda a: a @ a)
+
+    def call():
+        return [multiply(a) for a in pairs]
+
+    return 2 * size**3 * len(devices), call
+
+
+def _peers(net, hows, layouts):
+    """Timed requests to PyTorch on all cores, and on every core by itself."""
+    count = len(jax.local_devices())
+    groups = {"all cores": [torch_peers.Worker(count)]}
+    if count > 1:
+        groups["a process per core"] = [torch_peers.Worker(1) for _ in range(count)]
+    timed = {}
+    for where, workers in groups.items():
+        for how in hows:
+            for last in layouts:
+                layout = {True: ", channels last", False: ", NCHW"}[last] if net != "lenet" else ""
+                request = {"net": net, "how": how, "channels_last": last}
+                timed[f"torch {how}{layout}, {where}"] = functools.partial(
+                    torch_peers.together, workers, **request, steps=_PEER_STEPS[net]
+                )
+    return timed, [worker for workers in groups.values() for worker in workers]
+
+
+def _lenet(group, rounds):
+    dataset, problem = measure.random_data("lenet"), measure.problem("lenet")
+    ours = measure.Stepper(problem, dataset, "prune", _LANES)
+    dense = measure.Stepper(problem, dataset, "perturb", _LANES)
+    timed = {
+        "ours": lambda: ours.step(_STEPS["lenet"]),
+        "dense": lambda: dense.step(_STEPS["lenet"]),
+    }
+    hows = [name.rsplit(".")[-1] for name in group.targets if ".torch" in name or "torch." in name]
+    peers, workers = _peers("lenet", hows, (False,)) if measure.HAS_TORCH and hows else ({}, [])
+    times = measure.in_turn({**timed, **peers}, rounds)
+    for worker in workers:
+        worker.close()
+    rows = []
+    for name, target in group.targets.items():
+        how = "dense" if name.endswith("dense_step") else f"torch {name.rsplit('.')[-1]}"
+        if how.startswith("torch") and not measure.HAS_TORCH:
+            rows.append(measure.Row(name, None, None, target, {}, "torch is not installed"))
+            continue
+        peer, peer_ms = measure.median(times, how)
+        _, ours_ms = measure.median(times, "ours")
+        notes = {"peer": peer, "lanes": _LANES, "compile_ms": ours.compile_ms}
+        rows.append(measure.Row(name, ours_ms, peer_ms, target, notes))
+    return rows
+
+
+def _conv(net, group, rounds):
+    lanes = len(jax.local_devices())
+    ours = measure.Stepper(measure.problem(net), measure.random_data(net), "prune", lanes)
+    flops, multiply = matrix_rate()
+    timed = {
+        "ours": lambda: ours.step(_STEPS[net]),
+        "product": lambda: measure.milliseconds(multiply),
+    }
+    peers, workers = _peers(net, ("sort", "kthvalue"), (False, True))
+    times = measure.in_turn({**timed, **peers}, rounds, list(peers))
+    for worker in workers:
+        worker.close()
+    peer, peer_ms = measure.median(times, "torch")
+    _, ours_ms = measure.median(times, "ours")
+    rate = flops / measure.median(times, "product")[1]
+    first, rest = _FLOPS[net]
+    share = torch_peers.BATCH * (2 * first + 3 * rest) / ours_ms / rate
+    notes = {
+        "peer": peer,
+        "lanes": lanes,
+        "compile_ms": ours.compile_ms,
+        "share_of_product_rate": share,
+        "product_gflops": rate / 1e6,
+    }
+    return [measure.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
+
+
+def _in_loop(group, rounds):
+    """Conv-2's gradient as training takes it against the same outside any loop, by either way."""
+    dataset = measure.random_data("conv2", torch_peers.BATCH)
+    microbatch = measure.problem("conv2").recipe.microbatch
+    example = jnp.zeros((1, *dataset.train.images.shape[1:]))
+
+    def gradient_by(convolve, microbatch):
+        model = models.from_flax(conv.ConvNet(2, convolve=convolve), example)
+
+        def gradient(weights):
+            found = scoring.loss_and_gradient(
+                model, microbatch, weights, {}, *dataset.train, dataset.mean, dataset.std
+            )
+            return found[2]
+
+        return gradient, model.init
+
+    ours, init = gradient_by(convolution.conv_general_dilated, microbatch)
+    weights, _ = jax.jit(init)(jax.random.key(0))
+    steps = 3
+
+    @jax.jit
+    def loop(weights):
+        def step(_, weights):
+            return jax.tree.map(lambda w, g: w - 1e-3 * g, weights, ours(weights))
+
+        return jax.lax.fori_loop(0, steps, step, weights)
+
+    timed = {"ours": lambda: measure.milliseconds(lambda: loop(weights)) / steps}
+    for name, convolve in (
+        ("peer: the same", convolution.conv_general_dilated),
+        ("peer: lax", jax.lax.conv_general_dilated),
+    ):
+        outside = jax.jit(gradient_by(convolve, 0)[0])
+        timed[name] = functools.partial(measure.milliseconds, lambda f=outside: f(weights))
+    times = measure.in_turn(timed, rounds)
+    peer, peer_ms = measure.median(times, "peer")
+    _, ours_ms = measure.median(times, "ours")
+    notes = {"peer": f"outside any loop, {peer.removeprefix('peer: ')}"}
+    return [measure.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
+
+
+GROUPS = [
+    measure.Group({"gradient/conv2/in_loop": 1 / 1.5}, _in_loop, needs_torch=False),
+    measure.Group(
+        {
+            "edge_popup/lenet/torch.sort": 12.0,
+            "edge_popup/lenet/torch.kthvalue": 3.0,
+            "edge_popup/lenet/dense_step": 1 / 1.6,
+        },
+        _lenet,
+        needs_torch=False,
+    ),
+    measure.Group({"edge_popup/conv2/torch.best": 1.2}, functools.partial(_conv, "conv2")),
+    measure.Group({"edge_popup/conv4/torch.best": 1.0}, functools.partial(_conv, "conv4")),
+]

@@ -1,0 +1,1 @@
+"""Which weights stay: exact selection, its threshold search, the straight-through gradient."""

@@ -1,0 +1,266 @@
+"""Exact selection of the highest scores, the masks made of it, and the straight-through gradient.
+
+-0 equals +0, denormals count, and NaN ranks above +infinity, so that a count is always exact.
+Ties go to the lower flat index. How the threshold is found is in threshold.py.
+"""
+
+import math
+import operator
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lth_jax.masks import threshold
+
+
+def kept_count(n: int, sparsity: Any) -> int:
+    """Number of weights kept of n: n - floor(n * sparsity), in rational arithmetic.
+
+    Args:
+        n: Number of prunable weights.
+        sparsity: Fraction removed, in [0, 1]: a float or NumPy scalar (meant as the decimal that
+            it prints), a str such as "0.9" or "1/3", a Fraction or a Decimal.
+
+    Returns:
+        int in [0, n]; at least 1 if sparsity < 1 and n >= 1.
+
+    Raises:
+        ValueError: If sparsity is not a number in [0, 1].
+
+    >>> kept_count(10, 0.9), kept_count(3, "1/3"), kept_count(7, 1)
+    (1, 2, 0)
+    """
+    try:
+        fraction = Fraction(str(sparsity))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"sparsity must be a number in [0, 1], got {sparsity!r}.") from None
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"sparsity must lie in [0, 1], got {sparsity!r}.")
+    n = operator.index(n)
+    return n - n * fraction.numerator // fraction.denominator
+
+
+def tree_kept(scores: Any, sparsity: Any, scope: str = "tensor") -> Any:
+    """Numbers to keep for a tree of scores, for `tree_topk_mask`.
+
+    Args:
+        scores: Tree of arrays or shapes, None where nothing is pruned.
+        sparsity: Fraction removed, see `kept_count`.
+        scope: "tensor" prunes every tensor to the same sparsity, "global" ranks all together.
+
+    Returns:
+        Tree of ints like scores ("tensor"), or one int ("global").
+
+    Raises:
+        ValueError: If scope is unknown or sparsity is not in [0, 1].
+    """
+    if scope == "tensor":
+        return jax.tree.map(lambda leaf: kept_count(leaf.size, sparsity), scores)
+    if scope == "global":
+        return kept_count(sum(leaf.size for leaf in jax.tree.leaves(scores)), sparsity)
+    raise ValueError(f"scope must be 'tensor' or 'global', got {scope!r}.")
+
+
+def kth_largest(x: jax.Array, k: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
+    """The k-th largest entry of x; NaN ranks above +infinity.
+
+    Args:
+        x: [...] float, n entries in all.
+        k: 1 to n; may be traced (then a k outside gives a meaningless number).
+        hint: See `topk_mask`.
+
+    Returns:
+        [] in x's dtype, without a gradient; a zero comes without its sign.
+
+    Raises:
+        ValueError: If k is concrete and outside [1, n], or x is not float.
+    """
+    x = jnp.asarray(x)
+    return _kth_largest(x, _checked(k, 1, x.size, "k"), hint)
+
+
+def topk_mask(scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
+    """Marks the `kept` highest-scoring entries; ties go to the lower flat index.
+
+    Args:
+        scores: [...] float, n entries in all.
+        kept: Number of entries to keep, 0 to n. May be traced. NaN ranks above infinity.
+        hint: None, or what `topk_mask_and_threshold` returned for similar scores. It changes the
+            speed only: the mask is exact for any content.
+
+    Returns:
+        [...] bool, True at exactly `kept` entries.
+
+    Raises:
+        ValueError: If `kept` is concrete and outside [0, n], or scores are not float.
+    """
+    return topk_mask_and_threshold(scores, kept, hint)[0]
+
+
+def topk_mask_and_threshold(
+    scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """`topk_mask`, and where a later search over similar scores should start.
+
+    Returns:
+        mask: [...] bool, True at exactly `kept` entries.
+        hint: [2] in the scores' dtype: a threshold, and how far it may move. Only good as a hint.
+    """
+    scores = jnp.asarray(scores)
+    return _mask_and_hint(scores, _checked(kept, 0, scores.size, "kept"), hint)
+
+
+def tree_topk_mask(scores: Any, kept: Any, hints: Any = None) -> Any:
+    """Masks of a tree of scores: per tensor, or global over all leaves in jax.tree order.
+
+    Args:
+        scores: Tree of float arrays, None where nothing is pruned.
+        kept: Tree of integers like scores (per tensor), or one integer (global).
+        hints: None, or those of an earlier step from `tree_topk_mask_and_thresholds`.
+
+    Returns:
+        Tree of bool arrays like scores, None where scores are None.
+    """
+    return tree_topk_mask_and_thresholds(scores, kept, hints)[0]
+
+
+def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> tuple[Any, Any]:
+    """`tree_topk_mask`, and the next step's hints.
+
+    Returns:
+        masks: Tree of bool arrays like scores, None where scores are None.
+        hints: Tree like scores of [2] floats (per tensor), or one [2] float (global).
+    """
+    leaves, treedef = jax.tree.flatten(scores)
+    if not is_global(kept):
+        hints = [None] * len(leaves) if hints is None else treedef.flatten_up_to(hints)
+        found = [
+            topk_mask_and_threshold(*args)
+            for args in zip(leaves, treedef.flatten_up_to(kept), hints, strict=True)
+        ]
+        masks, hints = zip(*found, strict=True) if found else ((), ())
+        return treedef.unflatten(masks), treedef.unflatten(hints)
+    ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    mask, hint = topk_mask_and_threshold(ranked, kept, hints)
+    masks, start = [], 0
+    for leaf in leaves:
+        masks.append(mask[start : start + leaf.size].reshape(leaf.shape))
+        start += leaf.size
+    return treedef.unflatten(masks), hint
+
+
+def tree_hints(scores: Any, kept: Any) -> Any:
+    """The hints to start a loop carry with: right shapes and dtypes, nothing known yet."""
+    if is_global(kept):
+        dtype = jnp.result_type(*jax.tree.leaves(scores))
+        return jnp.zeros((2,), dtype)
+    return jax.tree.map(lambda leaf: jnp.zeros((2,), leaf.dtype), scores)
+
+
+def apply_mask(weights: Any, mask: Any) -> Any:
+    """Weights where the mask is True and 0 elsewhere; leaves with mask None stay as they are."""
+    # weights first: only then may the other tree hold None in place of a leaf.
+    return jax.tree.map(
+        lambda w, m: w if m is None else jnp.where(m, w, jnp.zeros_like(w)), weights, mask
+    )
+
+
+def straight_through(weights: Any, scores: Any, mask: Any) -> Any:
+    """Masked weights whose gradient reaches scores as if the mask were the scores themselves.
+
+    Forward: weights where mask, else 0, exactly. Backward, for a gradient g of the result:
+    g * mask for weights and g * weights for scores (Bengio et al. 2013; edge-popup, Ramanujan
+    et al. 2020, ranks |s| and passes jnp.abs(s) here, so that its chain rule adds sign(s)).
+    The mask is data: computed once outside of the gradient, it serves any number of microbatches.
+
+    Args:
+        weights: Tree of float arrays.
+        scores: Tree like weights, None where not pruned; only its gradient is used.
+        mask: Tree of bool arrays like weights, None where not pruned.
+
+    Returns:
+        Tree like weights.
+    """
+    return jax.tree.map(
+        lambda w, s, m: w if m is None else _straight_through(w, s, m), weights, scores, mask
+    )
+
+
+@jax.custom_vjp
+def _straight_through(weight, score, mask):
+    del score
+    return jnp.where(mask, weight, jnp.zeros_like(weight))
+
+
+def _straight_through_forward(weight, score, mask):
+    # A score's dtype travels as an empty array: residuals must be arrays.
+    return _straight_through(weight, score, mask), (weight, mask, jnp.zeros((0,), score.dtype))
+
+
+def _straight_through_backward(residuals, g):
+    weight, mask, like_score = residuals
+    return jnp.where(mask, g, jnp.zeros_like(g)), (g * weight).astype(like_score.dtype), None
+
+
+_straight_through.defvjp(_straight_through_forward, _straight_through_backward)
+
+
+def is_global(kept: Any) -> bool:
+    """Whether `kept` is one integer for all leaves together, and no tree of one for each."""
+    return jax.tree_util.treedef_is_leaf(jax.tree.structure(kept))
+
+
+def _checked(kept, low, high, name):
+    """An int32 scalar; a value that is known while tracing is checked."""
+    if isinstance(kept, jax.core.Tracer):
+        return kept.astype(jnp.int32)
+    try:
+        value = operator.index(kept)
+    except TypeError:
+        raise ValueError(f"{name} must be one integer, got {kept!r}.") from None
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low}, {high}], got {value}.")
+    return jnp.int32(value)
+
+
+@jax.jit
+def _kth_largest(x, k, hint):
+    keys = threshold.keys_of(x).reshape(-1)
+    reached, count, _ = threshold.search(keys, k, x.dtype, hint)
+    # A threshold that splits off exactly k entries need not be one: the least of them is the k-th.
+    least = jnp.min(jnp.where(keys >= reached, keys, jnp.iinfo(keys.dtype).max))
+    return threshold.value_of(jnp.where(count == k, least, reached), x.dtype)
+
+
+@jax.jit
+def _mask_and_hint(scores, kept, hint):
+    if scores.size == 0:
+        return jnp.zeros(scores.shape, bool), jnp.zeros((2,), scores.dtype)
+    keys = threshold.keys_of(scores).reshape(-1)
+    reached, count, hint = threshold.search(keys, kept, scores.dtype, hint)
+
+    # Of the entries at the threshold, those up to an index: under ties the first that are needed.
+    # Under vmap both branches run, and the mask is the same.
+    last = lax.cond(
+        count == kept,
+        lambda: jnp.int32(keys.size),
+        lambda: _last_of_the_tied(keys, reached, kept),
+    )
+    mask = (keys > reached) | ((keys == reached) & (lax.iota(jnp.int32, keys.size) <= last))
+    return mask.reshape(scores.shape), hint
+
+
+def _last_of_the_tied(keys, tied, kept):
+    """Index up to which keys equal to `tied` fill up the `kept`; by rows: a long cumsum is slow."""
+    width = math.isqrt(keys.size - 1) + 1
+    fill = jnp.iinfo(keys.dtype).min
+    rows = jnp.pad(keys, (0, -keys.size % width), constant_values=fill).reshape(-1, width)
+    reaching, above = threshold.count_reaching(rows, [tied, tied + 1])
+    needed = kept - above.sum()
+    seen = jnp.cumsum(reaching - above)
+    row = jnp.sum(seen < needed)
+    needed -= seen[row] - (reaching - above)[row]
+    return (row * width + jnp.sum(jnp.cumsum(rows[row] == tied) < needed)).astype(jnp.int32)

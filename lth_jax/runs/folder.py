@@ -1,0 +1,258 @@
+"""A run's folder: which settings it belongs to, its rows, and what is still missing.
+
+config.json says what made the rows, results.jsonl holds one row per finished lane. Rows are only
+ever appended, each one flushed to the disk, and a folder continues only with its own settings.
+Processes that share a folder write a part each, see parts.py.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from lth_jax import errors, files
+from lth_jax.runs import locks, results
+from lth_jax.sweep import plan
+
+RESULTS, CONFIG, LOCK = "results.jsonl", "config.json", ".lock"
+# What may differ between runs that share a folder: every row names its own commit, and lanes have
+# the same numbers on any number of devices (bit for bit with `map`).
+MAY_DIFFER = ("git", "devices")
+lane_of = results.lane_of
+
+
+def identity(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Names a run by the settings that change a lane's numbers and differ from their defaults.
+
+    A setting that is added later, with a default, renames no run.
+
+    Args:
+        settings: By name, without the axes (method, eps, sparsity, seeds) and without places.
+        defaults: By name.
+
+    Returns:
+        10 hexadecimal digits.
+    """
+    missing = object()
+    changed = {n: value for n, value in settings.items() if value != defaults.get(n, missing)}
+    return hashlib.sha256(files.canonical_json(changed).encode()).hexdigest()[:10]
+
+
+def environment() -> dict[str, Any]:
+    """What a result depends on beside its settings: versions and device.
+
+    Returns:
+        Python and library versions, the device's kind and number.
+    """
+    import flax
+    import numpy
+    import optax
+
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "numpy": numpy.__version__,
+        "device": jax.local_devices()[0].device_kind,
+        "devices": jax.local_device_count(),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the code that runs, "-dirty" if it was changed; None outside a checkout."""
+    try:
+        found = subprocess.run(
+            # Without the option it may write to the checkout, and leave its lock behind if it dies.
+            [
+                "git",
+                "--no-optional-locks",
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=12",
+                "--exclude=*",
+            ],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def check(
+    path: str | os.PathLike,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
+    patterns: Sequence[str] = ("results*.jsonl",),
+) -> None:
+    """Refuses a folder that is not of these settings; touches nothing.
+
+    Args:
+        path: Of the folder; need not exist.
+        config: What must be equal to continue: settings, versions, device, hash of the data.
+            The entries of MAY_DIFFER may differ.
+        defaults: By name. A folder that was written before a setting existed has its default.
+        patterns: Names of what belongs to the settings: without config.json nobody knows to which.
+
+    Raises:
+        InputError: One line, with the difference.
+    """
+    file = pathlib.Path(path) / CONFIG
+    try:
+        if not file.exists():
+            there = file.parent.is_dir()
+            left = sorted(f for p in patterns for f in file.parent.glob(p)) if there else []
+            if left:
+                raise errors.InputError(f"{path}: holds {left[0].name} but no {CONFIG}.")
+            return
+        stored = json.loads(file.read_bytes())
+        config, defaults = (json.loads(files.canonical_json(some)) for some in (config, defaults))
+        names = sorted({*stored, *config} - set(MAY_DIFFER))
+        there = defaults | stored
+        differ = [name for name in names if there.get(name) != config.get(name)]
+    except OSError as error:
+        raise errors.InputError(f"--out={path}: {error.strerror or error}.") from None
+    except errors.InputError:
+        raise
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise errors.InputError(f"{file}: expected the JSON of a run's settings.") from None
+    if differ:
+        shown = ", ".join(
+            f"{n}: {_short(there.get(n))} there, {_short(config.get(n))} now" for n in differ[:5]
+        )
+        more = f", and {len(differ) - 5} more" if len(differ) > 5 else ""
+        raise errors.InputError(f"{path}: belongs to other settings ({shown}{more}).")
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """Names what the rows and checkpoints of a folder belong to.
+
+    Args:
+        path: Of a folder that has its config.json.
+
+    Returns:
+        10 hexadecimal digits, of everything in it but the entries of MAY_DIFFER.
+    """
+    stored = json.loads((pathlib.Path(path) / CONFIG).read_bytes())
+    return identity({n: v for n, v in stored.items() if n not in MAY_DIFFER}, {})
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@contextlib.contextmanager
+def locked(
+    path: str | os.PathLike, wait: bool = False, tell: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Makes a run's folder if need be and holds it alone.
+
+    Args:
+        path: Of the folder.
+        wait: Whether to wait for another process or to leave at once.
+        tell: Gets one line when waiting begins.
+
+    Raises:
+        InputError: If the folder cannot be made or written.
+        RunError: If another process holds it and `wait` is false; its status is locks.BUSY_STATUS.
+            If the disk is full.
+    """
+    path = pathlib.Path(path)
+    with contextlib.ExitStack() as stack:
+        with _no_folder(path):
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.hold(path / LOCK, wait, tell))
+            # Processes that outlived the one that held the folder still write their parts.
+            for part in sorted(path.glob(".part-*.lock")):
+                with locks.hold(part, wait, tell):
+                    pass
+        yield
+
+
+@contextlib.contextmanager
+def _no_folder(path):
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
+        if isinstance(error, errors.InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        raise (errors.RunError if full else errors.InputError)(f"--out={path}: {reason}.") from None
+
+
+class Folder:
+    """A run's folder: opened with its config, read, and appended to. Hold it `locked` meanwhile."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: Mapping[str, Any],
+        part: str | None = None,
+        defaults: Mapping[str, Any] = types.MappingProxyType({}),
+    ):
+        """Makes the folder, or continues the one that is there.
+
+        Args:
+            path: Of the folder.
+            config: See `check`.
+            defaults: See `check`.
+            part: Name of the file in the folder to append to, if not results.jsonl: then other
+                processes may write theirs at the same time.
+
+        Raises:
+            InputError: If the folder cannot be written, belongs to other settings (the difference
+                is shown) or holds a row that cannot be read or came from another folder. Nothing is
+                touched then.
+        """
+        self.path = pathlib.Path(path)
+        self.results = self.path / (part or RESULTS)
+        check(self.path, config, defaults)
+        with _no_folder(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / CONFIG).exists():
+                files.write(self.path / CONFIG, json.dumps(files.jsonable(dict(config)), indent=1) + "\n")
+            self.run = fingerprint(self.path)
+            some = [self.path / RESULTS, self.results, *sorted(self.path.glob("results.part-*.jsonl"))]
+            rows = {}
+            for file in dict.fromkeys(some):
+                found, size = results.read(file, self.run)
+                if file == self.results and file.exists() and file.stat().st_size > size:
+                    # The process died while it wrote this row: it is run again.
+                    os.truncate(file, size)
+                for row in found:
+                    rows.setdefault(lane_of(row), row)
+            self.rows = list(rows.values())
+
+    @property
+    def done(self) -> set[plan.Lane]:
+        """The lanes whose rows are there."""
+        return {lane_of(row) for row in self.rows}
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds rows and returns when they are on the disk.
+
+        Args:
+            rows: Of lanes that are not done.
+
+        Raises:
+            RunError: If they cannot be written; what was there is safe.
+        """
+        sealed = [results.seal({**row, results.RUN: self.run}) for row in rows]
+        results.append(self.results, sealed)
+        self.rows.extend(sealed)

@@ -1,0 +1,130 @@
+"""Rows on disk: one JSON object per line, each with a check sum, appended and flushed.
+
+The check sum covers all fields but `seconds`, so that rows can be compared with it: a flipped bit
+or an edit by hand is found when the row is read, and nothing wrong enters a table. `run` names the
+settings that a row was made with, so that a row of another folder is found, too.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lth_jax import errors, files
+from lth_jax.sweep import plan
+from lth_jax.training import methods
+
+CHECK, RUN = "check", "run"
+_ACCURACIES = ("val_accuracy", "test_accuracy")
+
+
+def lane_of(row: Mapping[str, Any]) -> plan.Lane:
+    """The lane that a row belongs to."""
+    eps = math.inf if row["eps"] == "inf" else row["eps"]
+    return plan.Lane(row["method"], eps, row["sparsity"], row["seed"])
+
+
+def seal(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it is stored: JSON's values, and the check sum as its last field."""
+    row = {name: files.jsonable(value) for name, value in row.items() if name != CHECK}
+    return row | {CHECK: _check_sum(row)}
+
+
+def _check_sum(row: Mapping[str, Any]) -> str:
+    covered = {name: value for name, value in row.items() if name not in (CHECK, "seconds")}
+    return hashlib.sha256(files.canonical_json(covered).encode()).hexdigest()[:8]
+
+
+def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Adds sealed rows to a file and returns when they are on the disk.
+
+    Args:
+        file: Made if need be.
+        rows: From `seal`.
+
+    Raises:
+        RunError: If they cannot be written; no row that was there is lost.
+    """
+    file = pathlib.Path(file)
+    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+    handle, before = None, 0
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        before = os.fstat(handle).st_size
+        while lines:  # A disk that fills up takes a part first, and only then refuses.
+            lines = lines[os.write(handle, lines) :]
+        os.fsync(handle)
+    except OSError as error:
+        if handle is not None:  # If this fails, too, a torn last line is left, which `read` knows.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, before)
+        raise errors.RunError(
+            f"{file}: {error.strerror or error}; the rows that are there are safe, "
+            "and the same command runs the others."
+        ) from None
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def read(file: str | os.PathLike, run: str | None = None) -> tuple[list[dict[str, Any]], int]:
+    """Reads a file of rows, and leaves out a last line that was not written to its end.
+
+    Args:
+        file: Need not exist.
+        run: What all rows must belong to; None takes any.
+
+    Returns:
+        The rows, and the number of bytes that they take.
+
+    Raises:
+        InputError: If a line is no row, was changed, is of another run, or repeats a lane.
+        OSError: If the file cannot be read.
+    """
+    file = pathlib.Path(file)
+    if not file.exists():
+        return [], 0
+    text = file.read_bytes()
+    size = text.rfind(b"\n") + 1
+    rows, lanes = [], {}
+    for place, line in enumerate(text[:size].split(b"\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+            lane = lane_of(row)
+            _check(row)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            shown = line[:60].decode(errors="replace")
+            raise errors.InputError(
+                f"{file}:{place}: expected a row of results, got {shown!r}."
+            ) from None
+        if row.get(CHECK) != _check_sum(row):
+            raise errors.InputError(
+                f"{file}:{place}: this row is not as it was written; delete the line, and its lane "
+                "is run again."
+            )
+        if run is not None and row.get(RUN, run) != run:
+            raise errors.InputError(
+                f"{file}:{place}: this row was made with other settings ({row[RUN]}, not {run})."
+            )
+        if lane in lanes:
+            raise errors.InputError(f"{file}:{place}: repeats the lane of line {lanes[lane]}.")
+        lanes[lane] = place
+        rows.append(row)
+    return rows, size
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    """Raises ValueError or KeyError unless a row has what tables and plots read."""
+    if row["method"] not in methods.METHODS or type(row["seed"]) is not int:
+        raise ValueError
+    for name in ("eps", "sparsity", "diverged", *_ACCURACIES):
+        value = row[name]
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (value is None or (numeric and value >= 0) or (name == "eps" and value == "inf")):
+            raise ValueError
+    if row["diverged"] is None and any(row[name] is None for name in _ACCURACIES):
+        raise ValueError

@@ -1,0 +1,139 @@
+"""From a grid in the middle of a block to a snapshot, and back onto the devices there are now."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lth_jax import training
+from lth_jax.sweep import plan, programs, rows, snapshots
+
+PyTree = Any
+_RADII = "radii"
+
+
+class Held(NamedTuple):
+    """A finished block, while its followers need it."""
+
+    block: plan.Block
+    weights: PyTree  # [lanes, ...], on the devices
+    scores: PyTree
+    history: list[rows.History]  # by node
+
+
+class Running(NamedTuple):
+    """A block between two slices."""
+
+    block: plan.Block
+    step: int
+    state: training.State  # [lanes, ...], on the devices
+    seconds: float
+
+
+def snapshot(
+    programs: programs.Programs, size: int, held: Sequence[Held], running: Running | None
+) -> snapshots.Snapshot | None:
+    """What a grid needs to go on from here, on the host.
+
+    Args:
+        programs: Say where nodes are in a block.
+        size: Lanes in a block.
+        held: The blocks above the running one, outermost first.
+        running: The block that takes steps.
+
+    Returns:
+        The snapshot; None if no block is running.
+    """
+    if running is None:
+        return None
+    levels = []
+    for block, weights, scores, history in held:
+        index, places, names = _needed(programs, size, block)
+        arrays = snapshots.flatten((weights, scores), places)
+        histories = [history[i] for i in index]
+        # All or none of a block's nodes have been in a ball.
+        radii = [history.radii for history in histories]
+        if radii[0] is not None:
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *radii)
+            own = snapshots.flatten(stacked, range(len(index)))
+            arrays |= {f"{_RADII}{path}": leaf for path, leaf in own.items()}
+        levels.append(snapshots.Level(tuple(names), tuple(histories), arrays))
+    _, places, names = _needed(programs, size, running.block)
+    state = snapshots.flatten(running.state, places)
+    return snapshots.Snapshot(tuple(levels), tuple(names), running.step, running.seconds, state)
+
+
+def held(
+    programs: programs.Programs,
+    size: int,
+    saved: Sequence[snapshots.Snapshot],
+    block: plan.Block,
+    shapes: training.Initial,
+    radii_shapes: PyTree,
+) -> Held | None:
+    """A finished block that does not have to be run again.
+
+    Args:
+        programs: For the devices.
+        size: Lanes in a block.
+        saved: Where to look, the best first.
+        block: All its needed nodes must be in one snapshot.
+        shapes: [lanes, ...] of its weights and scores.
+        radii_shapes: [lanes] of its radii, should it have any.
+
+    Returns:
+        The block, or None if no snapshot has it.
+    """
+    index, places, names = _needed(programs, size, block)
+    for level in (level for one in saved for level in one.levels):
+        at = snapshots.find(names, level.nodes)
+        if at is None:
+            continue
+        radii = {n.removeprefix(_RADII): a for n, a in level.arrays.items() if n.startswith(_RADII)}
+        own = {n: a for n, a in level.arrays.items() if not n.startswith(_RADII)}
+        both = snapshots.unflatten((shapes.weights, shapes.scores), places, own, at)
+        stacked = snapshots.unflatten(radii_shapes, places, radii, at) if radii else ()
+        if both is None or stacked is None:
+            continue
+        history = [rows.History()] * len(block.nodes)
+        for i, place, where in zip(index, places, at, strict=True):
+            mine = jax.tree.map(lambda leaf, at=place: leaf[at], stacked) if radii else None
+            history[i] = level.histories[where]._replace(radii=mine)
+        return Held(block, *programs.over_lanes(both), history)
+    return None
+
+
+def running(
+    programs: programs.Programs,
+    size: int,
+    saved: Sequence[snapshots.Snapshot],
+    block: plan.Block,
+    shapes: training.State,
+) -> Running | None:
+    """A block in the middle of its steps.
+
+    Args:
+        programs: For the devices.
+        size: Lanes in a block.
+        saved: Where to look, the best first.
+        block: All its needed nodes must be in one snapshot.
+        shapes: [lanes, ...] of its state.
+
+    Returns:
+        The block, or None if no snapshot has it.
+    """
+    _, places, names = _needed(programs, size, block)
+    for one in saved:
+        at = snapshots.find(names, one.nodes)
+        state = None if at is None else snapshots.unflatten(shapes, places, one.arrays, at)
+        if state is not None:
+            return Running(block, one.step, programs.over_lanes(state), one.seconds)
+    return None
+
+
+def _needed(programs, size, block) -> tuple[list[int], np.ndarray, list[str]]:
+    """The needed nodes of a block: their indices, their places among its lanes, their names."""
+    index = [i for i, needed in enumerate(block.needed) if needed]
+    places = programs.places(len(block.nodes), size)[index]
+    return index, places, [snapshots.name_of(block.nodes[i]) for i in index]

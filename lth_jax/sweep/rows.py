@@ -1,0 +1,135 @@
+"""What is known of a lane after each of its stages, and the row that it ends in."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lth_jax import datasets, training
+from lth_jax.perturb import ball
+from lth_jax.sweep import plan
+from lth_jax.training import methods
+
+
+class History(NamedTuple):
+    """A lane so far, as the host knows it."""
+
+    seconds: float = 0.0  # its share of the blocks' time, compiling left out
+    curve: tuple[float, ...] = ()  # validation accuracy after each epoch
+    steps: int = 0
+    diverged: int | None = None  # the first step with a non-finite loss
+    radii: Any = None  # tree of scalars, once there was a ball
+    dense: float | None = None  # validation accuracy of the unpruned network that was trained
+
+
+def extend(
+    before: History, kind: str, steps: int, state: training.State, validation: int, seconds: float
+) -> History:
+    """Adds a stage to a lane's history.
+
+    Args:
+        before: Up to the stage.
+        kind: Of the stage, one of methods.MOVES.
+        steps: Of the stage.
+        state: Its last one, of this lane, on the host; curve, diverged and radii are read.
+        validation: Images in the validation split.
+        seconds: The lane's share of the stage's time.
+
+    Returns:
+        The history with the stage.
+    """
+    fresh = tuple(int(right) / validation for right in state.curve if right >= 0)
+    diverged = before.diverged
+    if diverged is None and state.diverged >= 0:
+        diverged = before.steps + int(state.diverged)
+    return History(
+        seconds=before.seconds + seconds,
+        curve=before.curve + fresh,
+        steps=before.steps + steps,
+        diverged=diverged,
+        radii=state.radii if kind in methods.IN_BALL else before.radii,
+        dense=fresh[-1] if kind == "perturb" and fresh else before.dense,
+    )
+
+
+def row(
+    lane: plan.Lane,
+    history: History,
+    outcome: training.Outcome,
+    center: Any,
+    dataset: datasets.Dataset,
+    norm: str,
+) -> dict[str, Any]:
+    """The row of a finished lane.
+
+    Args:
+        lane: Which one.
+        history: All its stages.
+        outcome: Its final network, on the host.
+        center: Tree of arrays, w_0.
+        dataset: For the sizes of its splits.
+        norm: The ball's.
+
+    Returns:
+        The fields that do not depend on the run; accuracies are null if the lane diverged.
+    """
+    diverged = history.diverged
+    if diverged is None and not outcome.finite:
+        diverged = history.steps
+    masks = jax.tree.leaves(outcome.mask)
+    radii = None if lane.eps is None else history.radii
+
+    def share(right, split):
+        return None if diverged is not None else int(right) / len(split.labels)
+
+    return {
+        "method": lane.method,
+        "eps": lane.eps,
+        "sparsity": lane.sparsity,
+        "seed": lane.seed,
+        "kept": int(sum(np.sum(mask) for mask in masks)),
+        "total": sum(mask.size for mask in masks),
+        **ball_certificate(center, outcome.weights, radii, norm),
+        "dense_val_accuracy": history.dense,
+        "val_accuracy": share(outcome.validation_right, dataset.validation),
+        "val_curve": list(history.curve),
+        "test_accuracy": share(outcome.test_right, dataset.test),
+        "diverged": diverged,
+        "jax": jax.__version__,
+        "seconds": round(history.seconds, 4),
+    }
+
+
+def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[str, float | None]:
+    """What the float64 check of the ball says: the fields of a row.
+
+    Args:
+        center: Tree of NumPy arrays, w_0.
+        weights: Tree like center.
+        radii: Tree of scalars, None where a tensor does not move; None for no ball.
+        norm: See ball.keep_in_ball.
+
+    Returns:
+        radius_max, max_displacement (entrywise) and ball_fraction, the largest displacement over
+        its radius in the ball's own norm: at most 1, null without a ball.
+    """
+    largest = ball.displacement(center, weights)
+    found = {"radius_max": None, "max_displacement": largest, "ball_fraction": None}
+    if radii is None:
+        return found
+    moved, bounds = [], []
+
+    def one(c, w, r):
+        moved.append(np.ravel(np.asarray(w, np.float64) - np.asarray(c, np.float64)))
+        bounds.append(0.0 if r is None else float(r))  # What has no ball must not have moved.
+
+    # Weights first: only they have a leaf where the radii have None.
+    jax.tree.map(one, center, weights, radii)
+    if norm == "l2_global":
+        moved, bounds = [np.concatenate(moved)], [max(bounds)]
+    order = np.inf if norm == "linf" else 2
+    lengths = [float(np.linalg.norm(m, order)) for m in moved]
+    # A displacement of 0 is inside every ball, one of radius 0 as well.
+    fractions = [d and (d / r if r else math.inf) for d, r in zip(lengths, bounds, strict=True)]
+    return found | {"radius_max": max(bounds), "ball_fraction": max(fractions)}

@@ -1,0 +1,134 @@
+"""A grid in the middle of a block, as plain arrays: what a checkpoint holds.
+
+Lanes are rows in the order of their nodes and are found again by node, never by place: so a grid
+may go on with another number of devices, and a longer axis or another cut costs only what does not
+fit any more.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lth_jax.sweep import plan, rows
+
+PyTree = Any
+
+
+class Level(NamedTuple):
+    """A finished block whose followers are not all done."""
+
+    nodes: tuple[str, ...]  # names of its needed nodes
+    histories: tuple[rows.History, ...]  # their radii left out
+    arrays: dict[str, np.ndarray]  # [nodes, ...], weights, scores and radii by tree path
+
+
+class Snapshot(NamedTuple):
+    """A block between two slices, and the blocks it follows."""
+
+    levels: tuple[Level, ...]  # outermost first
+    nodes: tuple[str, ...]  # names of the block's needed nodes
+    step: int
+    seconds: float  # spent in this block
+    arrays: dict[str, np.ndarray]  # [nodes, ...], the state by tree path
+
+
+def name_of(node: plan.Node) -> str:
+    """A node as text: all that its result depends on, within one folder."""
+    eps = str(node.eps) if node.eps == math.inf else node.eps
+    return json.dumps([[list(stage) for stage in node.stages], eps, node.sparsity, node.seed])
+
+
+def flatten(tree: PyTree, places: Sequence[int]) -> dict[str, np.ndarray]:
+    """Rows of a tree of [lanes, ...] arrays, by path.
+
+    Args:
+        tree: Arrays, on devices or not.
+        places: Of the rows.
+
+    Returns:
+        [places, ...] arrays on the host.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+    return {jax.tree_util.keystr(path): leaf[np.asarray(places)] for path, leaf in leaves}
+
+
+def unflatten(
+    like: PyTree, places: Sequence[int], arrays: Mapping[str, np.ndarray], indices: Sequence[int]
+) -> PyTree | None:
+    """The inverse of `flatten`: a tree of [lanes, ...] arrays, zero but for some rows.
+
+    Args:
+        like: Tree with shapes and dtypes.
+        places: Of the rows to fill.
+        arrays: By path.
+        indices: For each place, the row of `arrays`.
+
+    Returns:
+        NumPy arrays, or None if paths, shapes or dtypes are not those of `like`: the checkpoint
+        was written by another program.
+    """
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
+    names = [jax.tree_util.keystr(path) for path, _ in leaves]
+    if set(names) != set(arrays):
+        return None
+    filled = []
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        there = arrays[name]
+        if there.shape[1:] != leaf.shape[1:] or there.dtype != leaf.dtype:
+            return None
+        whole = np.zeros(leaf.shape, leaf.dtype)
+        whole[np.asarray(places)] = there[np.asarray(indices)]
+        filled.append(whole)
+    return treedef.unflatten(filled)
+
+
+def find(nodes: Sequence[str], there: Sequence[str]) -> list[int] | None:
+    """Where each of `nodes` is in `there`; None if one is missing.
+
+    Args:
+        nodes: Names.
+        there: Names.
+    """
+    index = {name: place for place, name in enumerate(there)}
+    return [index[name] for name in nodes] if all(name in index for name in nodes) else None
+
+
+def to_stored(snapshot: Snapshot) -> tuple[Any, dict[str, np.ndarray]]:
+    """A snapshot as (what JSON can hold, arrays by name)."""
+    levels = []
+    for level in snapshot.levels:
+        histories = [h._replace(radii=None)._asdict() for h in level.histories]
+        levels.append({"nodes": level.nodes, "histories": histories})
+    meta = {"levels": levels, "nodes": snapshot.nodes, "step": snapshot.step}
+    arrays = {f"state{path}": array for path, array in snapshot.arrays.items()}
+    for number, level in enumerate(snapshot.levels):
+        arrays |= {f"{number}:{path}": array for path, array in level.arrays.items()}
+    return meta | {"seconds": snapshot.seconds}, arrays
+
+
+def from_stored(meta: Any, arrays: Mapping[str, np.ndarray]) -> Snapshot:
+    """The inverse of `to_stored`.
+
+    Args:
+        meta: As it was stored.
+        arrays: As they were stored.
+
+    Raises:
+        KeyError, TypeError: If another version of the program stored it.
+    """
+
+    def part(prefix):
+        own = {name: a for name, a in arrays.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): array for name, array in own.items()}
+
+    levels = []
+    for number, level in enumerate(meta["levels"]):
+        histories = [rows.History(**fields) for fields in level["histories"]]
+        histories = tuple(h._replace(curve=tuple(h.curve)) for h in histories)
+        levels.append(Level(tuple(level["nodes"]), histories, part(f"{number}:")))
+    step, seconds = meta["step"], meta["seconds"]
+    return Snapshot(tuple(levels), tuple(meta["nodes"]), step, seconds, part("state"))

@@ -1,0 +1,103 @@
+"""What a network is judged by: its loss, with the gradient, and how many images it gets right."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lth_jax import datasets
+from lth_jax.models import base as models
+
+_CHUNK = 500  # images
+
+
+class Chunks(NamedTuple):
+    """A split to score, in equal chunks; padding has the label -1, which no output equals."""
+
+    images: jax.Array  # [chunks, b, h, w, c] uint8
+    labels: jax.Array  # [chunks, b] int32
+
+
+def chunks(split: datasets.Split) -> Chunks:
+    """Cuts a split into equal chunks for scoring, the last one padded with label -1.
+
+    Args:
+        split: n images and labels.
+
+    Returns:
+        Chunks as NumPy arrays.
+    """
+    count = -(-len(split.labels) // _CHUNK)
+    size = -(-len(split.labels) // count)
+    spare = count * size - len(split.labels)
+    images = np.pad(split.images, [(0, spare)] + [(0, 0)] * (split.images.ndim - 1))
+    labels = np.pad(split.labels, (0, spare), constant_values=-1)
+    return Chunks(images.reshape(count, size, *images.shape[1:]), labels.reshape(count, size))
+
+
+def count_right(model: models.Model, weights, model_state, chunks: Chunks, mean, std) -> jax.Array:
+    """Number of images that a network classifies right.
+
+    Args:
+        model: The model.
+        weights: Tree of the (pruned) weights.
+        model_state: The model's state.
+        chunks: The split.
+        mean: [c] as in Data.
+        std: [c] as in Data.
+
+    Returns:
+        [] int32.
+    """
+
+    def score(chunk):
+        x = datasets.normalize(chunk.images, mean, std)
+        logits, _ = model.apply(weights, model_state, x, train=False)
+        return jnp.sum(jnp.argmax(logits, axis=-1) == chunk.labels)
+
+    return jnp.sum(jax.lax.map(score, chunks)).astype(jnp.int32)
+
+
+def loss_and_gradient(
+    model: models.Model, microbatch: int, weights, model_state, images, labels, mean, std
+) -> tuple:
+    """Mean cross-entropy and its gradient, summed up by microbatches.
+
+    Args:
+        model: The model.
+        microbatch: Images per gradient, a divisor of the batch; 0 takes the batch whole.
+        weights: Tree of the (pruned) weights.
+        model_state: The model's state.
+        images: [b, h, w, c] raw.
+        labels: [b] int32.
+        mean: [c] as in data.normalize.
+        std: [c] as in data.normalize.
+
+    Returns:
+        Loss [], the model's state afterwards, the gradient to `weights`.
+    """
+
+    def loss_of(weights, model_state, images, labels):
+        x = datasets.normalize(images, mean, std)
+        logits, model_state = model.apply(weights, model_state, x, train=True)
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(losses), model_state
+
+    value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
+    size = microbatch or len(labels)
+    parts = len(labels) // size
+    if parts == 1:
+        (loss, model_state), gradient = value_and_grad(weights, model_state, images, labels)
+        return loss, model_state, gradient
+
+    def add(carry, batch):
+        loss, model_state, gradient = carry
+        (more, model_state), extra = value_and_grad(weights, model_state, *batch)
+        return (loss + more, model_state, jax.tree.map(jnp.add, gradient, extra)), None
+
+    batches = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), (images, labels))
+    zero = (jnp.float32(0), model_state, jax.tree.map(jnp.zeros_like, weights))
+    (loss, model_state, gradient), _ = jax.lax.scan(add, zero, batches)
+    return loss / parts, model_state, jax.tree.map(lambda g: g / parts, gradient)

@@ -1,0 +1,131 @@
+"""The contract that every pruner of the registry keeps, and what edge-popup does beyond it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lth_jax import pruners
+from lth_jax.masks import selection
+from lth_jax.pruners import base
+
+CASES = [(name, scope) for name in pruners.PRUNERS for scope in ("tensor", "global")]
+
+
+@pytest.fixture
+def weights():
+    keys = jax.random.split(jax.random.key(7), 3)
+    return {
+        "conv": {"kernel": jax.random.normal(keys[0], (3, 3, 2, 4))},
+        "dense": {"kernel": jax.random.normal(keys[1], (12, 5)), "bias": jnp.ones(5)},
+        "norm": {"scale": jax.random.normal(keys[2], (5,))},
+    }
+
+
+def prepare(name, scope, weights, sparsity=0.7):
+    pruner = pruners.PRUNERS[name](scope=scope)
+    scores = pruner.init(jax.random.key(1), weights)
+    return pruner, scores, selection.tree_kept(scores, sparsity, scope)
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_scores_are_where_weights_are_prunable(name, scope, weights):
+    _, scores, _ = prepare(name, scope, weights)
+    assert scores["dense"]["bias"] is None and scores["norm"]["scale"] is None
+    shapes = jax.tree.map(jnp.shape, base.choose(weights, scores))
+    assert shapes == jax.tree.map(jnp.shape, scores)
+    again = pruners.PRUNERS[name](scope=scope).init(jax.random.key(1), weights)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), scores, again)))
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+@pytest.mark.parametrize("sparsity", [0, 0.5, 0.999, 0.37])
+def test_the_mask_keeps_exactly_what_was_asked_for(name, scope, sparsity, weights):
+    pruner, scores, kept = prepare(name, scope, weights, sparsity)
+    mask = jax.jit(lambda scores, kept: pruner.mask(scores, kept, None))(scores, kept)
+    sums = jax.tree.map(lambda m: int(m.sum()), mask)
+    assert (sums == kept) if scope == "tensor" else (sum(jax.tree.leaves(sums)) == kept)
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_a_state_changes_nothing_but_the_work(name, scope, weights):
+    pruner, scores, kept = prepare(name, scope, weights)
+    key = jax.random.key(2)
+    state = pruner.init_state(key, weights, scores, kept)
+    moved = jax.tree.map(lambda s: s * 1.01 + 0.001, scores)
+    key = jax.random.key(3)
+    _, moved, state = pruner.after_step(key, 0, weights, moved, kept, state)
+    for with_state, without in (
+        (pruner.mask(moved, kept, state), pruner.mask(moved, kept, None)),
+        (
+            pruner.subnetwork(jax.random.key(4), weights, moved, kept, state),
+            pruner.subnetwork(jax.random.key(4), weights, moved, kept),
+        ),
+    ):
+        same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), with_state, without)
+        assert all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_what_is_not_pruned_passes_through(name, scope, weights):
+    pruner, scores, kept = prepare(name, scope, weights)
+    network = pruner.subnetwork(jax.random.key(5), weights, scores, kept)
+    assert network["dense"]["bias"] is weights["dense"]["bias"]
+    applied = pruner.apply(weights, pruner.mask(scores, kept, None))
+    assert jax.tree.structure(applied) == jax.tree.structure(weights)
+    assert applied["norm"]["scale"] is weights["norm"]["scale"]
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_lanes_may_differ_in_kept_under_vmap(name, scope, weights):
+    pruner, scores, _ = prepare(name, scope, weights)
+    kept = [selection.tree_kept(scores, s, scope) for s in (0.2, 0.9)]
+    batched = jax.vmap(lambda k: pruner.mask(scores, k, None))(
+        jax.tree.map(lambda *x: jnp.stack(x), *(jax.tree.map(jnp.int32, k) for k in kept))
+    )
+    for lane, one in enumerate(kept):
+        alone = pruner.mask(scores, one, None)
+        same = jax.tree.map(lambda a, b, i=lane: bool((a == b[i]).all()), alone, batched)
+        assert all(jax.tree.leaves(same))
+
+
+def test_edge_popup_starts_from_the_uniform_scores_of_its_paper():
+    weights = {"w": jnp.zeros((50, 40, 30))}
+    scores = pruners.edge_popup().init(jax.random.key(0), weights)["w"]
+    bound = 1 / np.sqrt(50 * 40)
+    assert np.abs(scores).max() <= bound
+    # The variance of U(-b, b) is b²/3; 60,000 draws give it to under 1 %.
+    assert np.var(scores) == pytest.approx(bound**2 / 3, rel=0.02)
+
+
+def test_edge_popup_gradients_are_the_straight_through_ones(weights):
+    pruner, scores, kept = prepare("edge_popup", "tensor", weights)
+    target = jax.tree.map(
+        lambda w: jnp.cos(jnp.arange(w.size, dtype=w.dtype)).reshape(w.shape), weights
+    )
+
+    def loss(weights, scores):
+        network = pruner.subnetwork(jax.random.key(0), weights, scores, kept)
+        return sum(jax.tree.leaves(jax.tree.map(lambda n, t: jnp.vdot(n, t), network, target)))
+
+    by_weights, by_scores = jax.grad(loss, (0, 1))(weights, scores)
+    mask = pruner.mask(scores, kept, None)
+    for layer, leaf in (("conv", "kernel"), ("dense", "kernel")):
+        g, w, s, m = (t[layer][leaf] for t in (target, weights, scores, mask))
+        np.testing.assert_allclose(by_scores[layer][leaf], g * w * np.sign(s), rtol=1e-6)
+        np.testing.assert_array_equal(by_weights[layer][leaf], g * m)
+    np.testing.assert_array_equal(by_weights["dense"]["bias"], target["dense"]["bias"])
+
+
+def test_an_unknown_scope_is_refused():
+    with pytest.raises(ValueError, match="scope"):
+        pruners.edge_popup(scope="layer")
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_counts_of_the_other_scope_are_refused(scope, weights):
+    other = {"tensor": "global", "global": "tensor"}[scope]
+    pruner = pruners.edge_popup(scope)
+    scores = pruner.init(jax.random.key(0), weights)
+    with pytest.raises(ValueError, match="for kept with scope"):
+        pruner.mask(scores, selection.tree_kept(scores, 0.5, other))

@@ -1,0 +1,69 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from lth_jax.report import plots, summary
+
+
+def row(method, eps, sparsity, seed, test, val=None, diverged=None):
+    return {
+        "method": method,
+        "eps": eps,
+        "sparsity": sparsity,
+        "seed": seed,
+        "val_accuracy": test if val is None else val,
+        "test_accuracy": test,
+        "diverged": diverged,
+    }
+
+
+ROWS = [row("prune_longer", None, 0.5, s, 0.80 + s / 100) for s in range(4)]
+ROWS += [row("joint", 0.0, 0.5, s, 0.80 + s / 100) for s in range(4)]
+ROWS += [row("joint", 0.1, 0.5, s, 0.82 + s / 100 + s % 2 / 1000) for s in range(3)]
+ROWS += [row("joint", 0.1, 0.5, 3, None, diverged=7)]
+ROWS += [row("joint", 0.1, 0.9, s, 0.99, val=0.1) for s in range(4)]
+ROWS += [row("joint", "inf", 0.5, s, 0.9) for s in range(2)]
+
+
+def test_pairs_are_by_seed_and_divergence_is_counted_not_averaged():
+    cells = {cell[:3]: cell for cell in summary.cells(ROWS)}
+    cell = cells["joint", 0.1, 0.5]
+    assert cell.diverged == 1 and cell.accuracy["test_accuracy"].n == 3
+    differences = [0.02, 0.021, 0.02]
+    for name in ("eps=0", "prune_longer"):
+        assert cell.against[name].n == 3
+        assert cell.against[name].difference == pytest.approx(np.mean(differences))
+    assert "prune" not in cell.against
+    assert "eps=0" not in cells["joint", 0.0, 0.5].against
+
+
+def test_the_best_sparsity_is_chosen_without_the_test_split():
+    best = summary.best_sparsity(summary.cells(ROWS))
+    assert [(c.eps, c.sparsity) for c in best] == [(0.1, 0.5)]
+
+
+def test_csv_has_a_line_per_cell_and_no_nan():
+    lines = list(csv.DictReader(io.StringIO(summary.to_csv(summary.cells(ROWS)))))
+    assert len(lines) == 5 and not any("nan" in v.lower() for line in lines for v in line.values())
+    assert lines[2]["n"] == "3" and lines[2]["diverged"] == "1"
+    assert float(lines[2]["difference_vs_eps0"]) == pytest.approx(0.0203333, abs=1e-6)
+    assert lines[0]["p_vs_prune"] == ""
+
+
+def test_the_plot_shows_every_cell():
+    drawing = plots.accuracy_against_eps(summary.cells(ROWS), "net on data")
+    left, right = drawing.axes
+    (errors,) = left.containers
+    assert list(errors.lines[0].get_ydata())[:2] == [
+        pytest.approx(0.815),
+        pytest.approx(0.8303, abs=1e-3),
+    ]
+    assert "sparsity 0.9" in right.get_title()
+    assert plots.to_png(drawing).startswith(b"\x89PNG")
+
+
+def test_a_plot_of_one_dense_lane_is_a_plot():
+    cells = summary.cells([row("dense", None, None, 0, 0.9)])
+    assert plots.to_png(plots.accuracy_against_eps(cells, "t")).startswith(b"\x89PNG")

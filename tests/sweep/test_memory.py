@@ -1,0 +1,46 @@
+"""Blocks are as large as fits: the estimate counts what a lane holds, and the grid obeys it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tiny
+
+from lth_jax import sweep
+from lth_jax.sweep import memory
+
+IMAGE = jax.ShapeDtypeStruct((8, 8, 1), jnp.uint8)
+WEIGHTS = sum(tiny.SIZES)
+
+
+def test_a_lane_is_counted_by_hand():
+    # joint, the largest: w_0 (here and in the ball), weights, scores and two momenta are floats,
+    # the mask bytes; two radii (in both), two hints of two floats, three entries of the curve, the
+    # divergence. What is left are counters.
+    state = WEIGHTS * (6 * 4 + 1)
+    small = 2 * 2 * 4 + 2 * 2 * 4 + 3 * 4 + 4
+    found = memory.lane_bytes(tiny.problem(), "map", IMAGE)
+    floor = 2 * (state + small) + 2 * WEIGHTS * 4
+    assert floor <= found <= floor + 50
+
+
+def test_lanes_that_step_together_also_hold_what_a_step_makes():
+    alone = memory.lane_bytes(tiny.problem(), "map", IMAGE)
+    together = memory.lane_bytes(tiny.problem(), "vmap", IMAGE)
+    batch = tiny.RECIPE.batch_size
+    activations = batch * (64 + 16 + 16 + 10) * 4
+    assert together >= alone + WEIGHTS * 4 + activations
+
+
+@pytest.mark.parametrize(("fitting", "expected"), [(100, 16), (3, 6), (1, 2)])
+def test_blocks_hold_no_more_lanes_than_fit(monkeypatch, fitting, expected):
+    lane = memory.lane_bytes(tiny.problem(), "map", IMAGE)
+    monkeypatch.setattr(memory, "device_bytes", lambda: int(2 * lane * (fitting + 0.5)))
+    runner = sweep.Grid(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
+    assert jax.local_device_count() == 2
+    assert runner.block_size(100) == expected
+
+
+def test_a_lane_that_does_not_fit_is_tried_alone(monkeypatch):
+    monkeypatch.setattr(memory, "device_bytes", lambda: 1)
+    runner = sweep.Grid(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
+    assert runner.block_size(100) == jax.local_device_count()

@@ -1,0 +1,207 @@
+"""One lane: its steps against the same steps written out by hand, and slices (law 8)."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+
+from lth_jax import training
+from lth_jax.masks import selection
+from lth_jax.perturb import ball
+from lth_jax.training import methods, scoring
+
+STEPS_PER_EPOCH, TOTAL = 4, 8
+
+
+@functools.cache
+def setup(kind, noisy=False, eps=0.03, recipe=tiny.RECIPE):
+    problem = tiny.problem(recipe, tiny.noisy_edge_popup() if noisy else None)
+    dataset = tiny.dataset()
+    arrays = training.Data(
+        *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
+    )
+    key = jax.random.key(3)
+    origin = jax.jit(functools.partial(training.initial, problem))(key)
+    task = training.Task(
+        key=key,
+        eps=ball.round_toward_zero(eps, np.float32),
+        kept=jax.tree.map(np.int32, selection.tree_kept(origin.scores, 0.5)),
+        scale=np.float32(1),
+        active=np.bool_(True),
+    )
+    begin = (origin.weights, origin.scores)
+    state = jax.jit(functools.partial(training.start, problem, kind))(task, begin, origin)
+    advance = jax.jit(functools.partial(training.advance, problem, kind))
+    return (
+        lambda state, step, until: advance(state, task, arrays, step, until, TOTAL),
+        state,
+        (task, arrays, problem),
+    )
+
+
+@pytest.mark.parametrize("cuts", [[3], [1, 4, 5], [2, 2, 7]])
+@pytest.mark.parametrize("kind", ["joint", "prune"])
+def test_slices_do_not_change_a_bit(kind, cuts):
+    advance, state, _ = setup(kind, noisy=True)
+    whole = advance(state, 0, TOTAL)
+    step = 0
+    for until in [*cuts, TOTAL]:
+        state = advance(state, step, until)
+        step = until
+    tiny.assert_same_bits(state, whole)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-4, 0.03])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
+    # The rate carries weights thousands of radii away: no single addition leads back exactly.
+    wild = {"project_per": "epoch", "perturb_lr": 3.0, "perturb_schedule": "constant"}
+    recipe = dataclasses.replace(tiny.RECIPE, norm=norm, **wild)
+    advance, state, (task, _, _) = setup("perturb", eps=eps, recipe=recipe)
+
+    def farthest(state):
+        pairs = zip(jax.tree.leaves(state.center), jax.tree.leaves(state.weights), strict=True)
+        moves = [np.float64(np.asarray(w)) - np.asarray(c) for c, w in pairs]
+        size = {"linf": lambda m: np.max(np.abs(m)), "l2": np.linalg.norm}[norm]
+        return max(size(move) for move in moves)
+
+    assert farthest(advance(state, 0, STEPS_PER_EPOCH - 1)) > 1
+    for epochs in (1, 2):
+        state = advance(state, (epochs - 1) * STEPS_PER_EPOCH, epochs * STEPS_PER_EPOCH)
+        assert np.all(state.diverged == -1)
+        assert farthest(state) <= task.eps
+        assert farthest(state) >= 0.99 * task.eps
+
+
+def test_the_noise_of_a_step_depends_on_the_step():
+    # Without this, the test above would pass on a loop that restarts its keys.
+    advance, state, _ = setup("prune", noisy=True)
+    one = advance(state, 0, 1).scores
+    again = advance(advance(state, 0, 1), 0, 1).scores
+    onward = advance(advance(state, 0, 1), 1, 2).scores
+    assert tiny.largest_difference(again, onward) > 1e-3
+    assert tiny.largest_difference(one, again) > 0
+
+
+def by_hand(kind, eps):
+    """The stage in NumPy's order of thought: gradients to the masked weights, then the formulas."""
+    _, state, (task, arrays, problem) = setup(kind, eps=eps)
+    recipe, center = problem.recipe, np.float64(0)
+    weights = [np.asarray(w) for w in jax.tree.leaves(state.weights)]
+    scores = [np.asarray(s) for s in jax.tree.leaves(state.scores)]
+    center = [w.copy() for w in weights]
+    momenta = [[np.zeros_like(w) for w in weights] for _ in range(2)]
+    treedef = jax.tree.structure(state.weights)
+
+    def masks():
+        found = []
+        for s, n in zip(scores, tiny.SIZES, strict=True):
+            order = np.argsort(-np.abs(s).ravel(), kind="stable")
+            mask = np.zeros(n, bool)
+            mask[order[: n // 2]] = True
+            found.append(mask.reshape(s.shape))
+        return found
+
+    def loss(leaves, images, labels):
+        network = jax.tree.unflatten(treedef, leaves)
+        x = (images.astype(np.float32) - arrays.mean.reshape(1, 1, 1, 1)) / arrays.std.item()
+        logits, _ = problem.model.apply(network, {}, x, train=True)
+        return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    gradient = jax.jit(jax.grad(loss))
+    key_data = jax.random.fold_in(task.key, 2)
+    for step in range(TOTAL):
+        epoch, place = divmod(step, STEPS_PER_EPOCH)
+        order = np.asarray(jax.random.permutation(jax.random.fold_in(key_data, epoch), 128))
+        rows = order[place * 32 : place * 32 + 32]
+        masked = [w * m for w, m in zip(weights, masks(), strict=True)]
+        if kind == "perturb":
+            masked = weights
+        g = gradient(masked, arrays.images[rows], arrays.labels[rows])
+        g = [np.asarray(leaf) for leaf in g]
+        rate = 0.5 * (1 + np.cos(np.pi * step / TOTAL))
+        g_scores = [
+            gi * w * np.sign(s) + recipe.prune_decay * s
+            for gi, w, s in zip(g, weights, scores, strict=True)
+        ]
+        g_weights = g if kind == "perturb" else [
+            gi * m for gi, m in zip(g, masks(), strict=True)
+        ]  # fmt: skip
+        new_weights, new_scores = weights, scores
+        if kind in ("perturb", "joint"):
+            momenta[0] = [0.9 * m + gi for m, gi in zip(momenta[0], g_weights, strict=True)]
+            moved = [
+                w - recipe.perturb_lr * rate * m for w, m in zip(weights, momenta[0], strict=True)
+            ]
+            new_weights = [
+                np.clip(w, c - eps, c + eps).astype(np.float32)
+                for w, c in zip(moved, center, strict=True)
+            ]
+        if kind in ("prune", "joint"):
+            momenta[1] = [0.9 * m + gi for m, gi in zip(momenta[1], g_scores, strict=True)]
+            new_scores = [
+                (s - recipe.prune_lr * rate * m).astype(np.float32)
+                for s, m in zip(scores, momenta[1], strict=True)
+            ]
+        weights, scores = new_weights, new_scores
+    return weights, scores
+
+
+@pytest.mark.parametrize("kind", ["perturb", "prune", "joint"])
+def test_a_stage_does_what_its_formulas_say(kind):
+    advance, state, _ = setup(kind)
+    ours = advance(state, 0, TOTAL)
+    weights, scores = by_hand(kind, 0.03)
+    # Eight steps of float32 in another order of operations.
+    assert tiny.largest_difference(jax.tree.leaves(ours.weights), weights) < 1e-5
+    assert tiny.largest_difference(jax.tree.leaves(ours.scores), scores) < 1e-5
+    moved = tiny.largest_difference(ours.weights, state.weights)
+    assert (moved > 0.01) == (kind != "prune")
+
+
+def test_the_curve_counts_what_finish_counts():
+    advance, state, (task, arrays, problem) = setup("joint")
+    state = advance(state, 0, TOTAL)
+    final = (state.weights, state.scores, state.model_state)
+    outcome = training.finish(problem, *final, task, arrays, arrays.validation)
+    assert list(np.asarray(state.curve)[:2] >= 0) == [True, True] and state.curve[2] == -1
+    assert outcome.validation_right == outcome.test_right == state.curve[1]
+    logits, _ = problem.model.apply(
+        selection.apply_mask(state.weights, outcome.mask),
+        {},
+        (arrays.validation.images[0].astype(np.float32) - arrays.mean) / arrays.std,
+    )
+    assert np.sum(np.argmax(logits, -1) == arrays.validation.labels[0]) == state.curve[1]
+
+
+def test_padding_is_never_right():
+    chunks = scoring.chunks(tiny.dataset().test)
+    labels = chunks.labels.ravel()
+    assert len(labels) == 300 and (labels >= 0).all()
+    split = tiny.dataset().test
+    longer = scoring.chunks(type(split)(*(np.concatenate([a, a[:251]]) for a in split)))
+    assert longer.labels.shape == (2, 276) and np.sum(longer.labels == -1) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"perturb_epochs": -1},
+        {"prune_lr": float("nan")},
+        {"momentum": 1.0},
+        {"batch_size": 0},
+        {"microbatch": 3},
+        {"norm": "l3"},
+        {"unit": "percent"},
+        {"prune_schedule": "linear"},
+    ],
+)
+def test_bad_recipes_are_refused(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=name):
+        methods.Recipe(**change)
