@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lth_jax import runs
 from lth_jax.report import statistics
 
 # What a cell is compared with, seed by seed: its own method at ε = 0, the strong ticket, and the
@@ -18,7 +19,7 @@ class Cell(NamedTuple):
     """One method, eps and sparsity over its seeds; runs that diverged are counted, not averaged."""
 
     method: str
-    eps: float | str | None
+    eps: float | None  # inf is no bound, None is weights that do not move
     sparsity: float | None
     accuracy: dict[str, statistics.Mean]  # by FIELDS
     against: dict[str, statistics.Paired]  # test accuracy, by BASELINES
@@ -28,8 +29,8 @@ class Cell(NamedTuple):
 def _by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[tuple, dict[int, Mapping[str, Any]]]:
     cells: dict[tuple, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        cell = (row["method"], row["eps"], row["sparsity"])
-        cells.setdefault(cell, {})[row["seed"]] = row
+        lane = runs.lane_of(row)
+        cells.setdefault(lane[:3], {})[lane.seed] = row
     return cells
 
 

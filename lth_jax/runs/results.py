@@ -23,9 +23,16 @@ _ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
 def lane_of(row: Mapping[str, Any]) -> plan.Lane:
-    """The lane that a row belongs to."""
+    """The lane that a row belongs to.
+
+    Raises:
+        KeyError: If the row lacks a field or its method is unknown.
+    """
+    method = methods.METHODS[row["method"]]
     eps = math.inf if row["eps"] == "inf" else row["eps"]
-    return plan.Lane(row["method"], eps, row["sparsity"], row["seed"])
+    # Rows of the first version say null where a method itself leaves the weights without a bound.
+    eps = method.eps if eps is None else eps
+    return plan.Lane(method.name, eps, row["sparsity"], row["seed"])
 
 
 def seal(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def read(file: str | os.PathLike, run: str | None = None) -> tuple[list[dict[str
 
 def _check(row: Mapping[str, Any]) -> None:
     """Raises ValueError or KeyError unless a row has what tables and plots read."""
-    if row["method"] not in methods.METHODS or type(row["seed"]) is not int:
+    if type(row["seed"]) is not int:
         raise ValueError
     for name in ("eps", "sparsity", "diverged", *_ACCURACIES):
         value = row[name]

@@ -24,13 +24,18 @@ class History(NamedTuple):
 
 
 def extend(
-    before: History, kind: str, steps: int, state: training.State, validation: int, seconds: float
+    before: History,
+    kind: training.StageKind,
+    steps: int,
+    state: training.State,
+    validation: int,
+    seconds: float,
 ) -> History:
     """Adds a stage to a lane's history.
 
     Args:
         before: Up to the stage.
-        kind: Of the stage, one of methods.MOVES.
+        kind: Of the stage.
         steps: Of the stage.
         state: Its last one, of this lane, on the host; curve, diverged and radii are read.
         validation: Images in the validation split.
@@ -48,12 +53,12 @@ def extend(
         curve=before.curve + fresh,
         steps=before.steps + steps,
         diverged=diverged,
-        radii=state.radii if kind in methods.IN_BALL else before.radii,
-        dense=fresh[-1] if kind == "perturb" and fresh else before.dense,
+        radii=state.radii if kind.in_ball else before.radii,
+        dense=fresh[-1] if fresh and not kind.masked else before.dense,
     )
 
 
-def row(
+def make_row(
     lane: plan.Lane,
     history: History,
     outcome: training.Outcome,
@@ -78,7 +83,8 @@ def row(
     if diverged is None and not outcome.finite:
         diverged = history.steps
     masks = jax.tree.leaves(outcome.mask)
-    radii = None if lane.eps is None else history.radii
+    # The reference line has no ball of its own to be held to.
+    radii = history.radii if methods.find(lane.method).takes_eps else None
 
     def share(right, split):
         return None if diverged is not None else int(right) / len(split.labels)
