@@ -34,7 +34,7 @@ def report(
     rows = [row for row in folder.rows if runs.lane_of(row) in asked]
     files.write(folder.path / "summary.csv", summary.to_csv(summary.cells(folder.rows)))
     picture = plots.accuracy_against_eps(summary.cells(folder.rows), title)
-    files.write(folder.path / "accuracy.png", plots.to_png(picture))
+    plots.save(picture, folder.path / "accuracy.png")
     table = rich.table.Table(title=f"accuracy in %, mean ± 95 % interval; {title}")
     for head in ("method", "eps", "sparsity", "n", "validation", "test"):
         is_name = head == "method"
