@@ -21,7 +21,7 @@ import sys
 from experiments import cli
 from experiments.cli import construction_row, theory_folder
 from lth_jax import datasets, files, runs
-from lth_jax.report import plots_construction
+from lth_jax.report import plots, plots_construction
 from lth_jax.theory.construction import random_network
 from lth_jax.theory.subset_sum import solvers, targets
 
@@ -120,7 +120,8 @@ def run(config: Config) -> list[dict]:
         logit = asked[0]["largest_logit"]
         print(f"largest logit {logit:.4g}; η {config.eta:g}; commit {runs.git_revision()}")
         rows = list(there.values())
-        plots_construction.over_parameterization(rows, config.delta, out / "construction.png")
+        drawing = plots_construction.over_parameterization(rows, config.delta)
+        plots.save(drawing, out / "construction.png")
         print(f"written to {out}")
     return asked
 

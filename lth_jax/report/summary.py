@@ -15,6 +15,9 @@ BASELINES = ("eps=0", "prune", "prune_longer")
 FIELDS = ("val_accuracy", "test_accuracy")
 
 
+_Key = tuple[str, float | str | None, float | None]  # a cell's method, eps and sparsity
+
+
 class Cell(NamedTuple):
     """One method, eps and sparsity over its seeds; runs that diverged are counted, not averaged."""
 
@@ -26,8 +29,8 @@ class Cell(NamedTuple):
     diverged: int
 
 
-def _by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[tuple, dict[int, Mapping[str, Any]]]:
-    cells: dict[tuple, dict[int, Mapping[str, Any]]] = {}
+def _by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, dict[int, Mapping[str, Any]]]:
+    cells: dict[_Key, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         lane = runs.lane_of(row)
         cells.setdefault(lane[:3], {})[lane.seed] = row
@@ -46,7 +49,7 @@ def cells(rows: Iterable[Mapping[str, Any]]) -> list[Cell]:
     by_cell = _by_cell(rows)
     found = []
     for (method, eps, sparsity), seeds in by_cell.items():
-        baselines = {
+        baselines: dict[str, _Key] = {
             "eps=0": (method, 0.0, sparsity),
             "prune": ("prune", None, sparsity),
             "prune_longer": ("prune_longer", None, sparsity),
@@ -114,7 +117,7 @@ def best_sparsity(some: Sequence[Cell]) -> list[Cell]:
     Returns:
         One cell each; the choice never looks at the test split.
     """
-    groups: dict[tuple, list[Cell]] = {}
+    groups: dict[tuple[str, float | str | None], list[Cell]] = {}
     for cell in some:
         if cell.accuracy["val_accuracy"].n:
             groups.setdefault((cell.method, cell.eps), []).append(cell)
