@@ -346,7 +346,7 @@ class Study:
         try:
             files.write(self.path / SUMMARY, summary.to_csv(cells))
             picture = plots.accuracy_against_eps(cells, self.title)
-            files.write(self.path / PLOT, plots.to_png(picture))
+            plots.save(picture, self.path / PLOT)
         except OSError as error:
             where = error.filename or self.path
             raise errors.RunError(f"{where}: {error.strerror or error}.") from None

@@ -114,7 +114,7 @@ def main(
 
 def _with_flags(error: errors.InputError | errors.RunError, config: Any) -> str:
     """The error's line, with the flags that it is about: the library does not know of them."""
-    line, out = str(error), getattr(config, "out", None)
+    line, out = flags.with_dashes(str(error), flags.of([config])), getattr(config, "out", None)
     if out is not None and line.startswith(f"{pathlib.Path(out)}: "):
         line = f"--out={line}"
     busy = isinstance(error, errors.RunError) and error.status == locks.BUSY_STATUS

@@ -4,7 +4,7 @@ from lth_jax.training.config import SCHEDULES, TrainConfig
 from lth_jax.training.lane import data as lane_data
 from lth_jax.training.lane import shapes as lane_shapes
 from lth_jax.training.lane import task as lane_task
-from lth_jax.training.methods import METHODS, Method, MethodName, Stage, StageKind
+from lth_jax.training.methods import METHODS, Method, MethodName, Stage, StageKind, register
 from lth_jax.training.stage import (
     Data,
     Initial,
@@ -39,6 +39,7 @@ __all__ = [
     "lane_data",
     "lane_shapes",
     "lane_task",
+    "register",
     "start",
     "subnetwork",
 ]
