@@ -126,7 +126,7 @@ def problem(net: str, width: float = 1, epochs: int = 50) -> training.Problem:
     """Edge-popup on a net of the models, batch 128, as the studies train it."""
     count, side, channels = torch_peers.SIZES[net]
     del count
-    recipe = methods.Recipe(
+    recipe = training.TrainConfig(
         perturb_epochs=epochs,
         prune_epochs=epochs,
         batch_size=torch_peers.BATCH,

@@ -78,7 +78,7 @@ def lanes(
     """
     found = [methods.find(name) for name in names]
     _check(found, eps, sparsity, seeds)
-    wanted = {}
+    wanted: dict[Lane, None] = {}
     for method in found:
         for e in eps if method.takes_eps else [method.eps]:
             for s in sparsity if method.takes_sparsity else [None]:

@@ -56,8 +56,8 @@ class Programs:
         self._of_kind: dict[tuple[str, training.StageKind], Callable[..., Any]] = {}
         # Always mapped: a vectorized draw may round by its place in the vector, and then the
         # same seed would not stand for the same weights in every block.
-        self._initial = jax.jit(self._over_lanes(self._initial_of_lane, "map"))
-        self._finish = jax.jit(self._over_lanes(self._finish_of_lane, self.strategy))
+        self._initial = _jit("initial", self._over_lanes(self._initial_of_lane, "map"))
+        self._finish = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
             lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
@@ -117,7 +117,10 @@ class Programs:
         def start(lane: Any, _: Any) -> training.State:
             return training.start(self.problem, kind, *lane)
 
-        return self._made("start", kind, lambda: jax.jit(self._over_lanes(start, self.strategy)))
+        def make(name: str) -> Callable[..., Any]:
+            return _jit(name, self._over_lanes(start, self.strategy))
+
+        return self._made("start", kind, make)
 
     def advance_program(self, kind: training.StageKind) -> Callable[..., Any]:
         """The jitted (state, task, (data, step, until, total)) -> state."""
@@ -129,9 +132,9 @@ class Programs:
                 until = jnp.where(task.active, until, step)
             return training.advance(self.problem, kind, state, task, data, step, until, total)
 
-        def make() -> Callable[..., Any]:
+        def make(name: str) -> Callable[..., Any]:
             over = self._over_lanes(advance, self.strategy)
-            return jax.jit(lambda s, task, shared: over((s, task), shared), donate_argnums=0)
+            return _jit(name, lambda s, task, shared: over((s, task), shared), donate_argnums=0)
 
         return self._made("advance", kind, make)
 
@@ -139,14 +142,15 @@ class Programs:
         return training.initial(self.problem, task.key, task.scale)
 
     def _finish_of_lane(self, lane: Any, shared: Any) -> training.Outcome:
-        final, task = lane
-        return training.finish(self.problem, *final, task, *shared)
+        (weights, scores, model_state), task = lane
+        data, test = shared
+        return training.finish(self.problem, weights, scores, model_state, task, data, test)
 
     def _made(
-        self, name: str, kind: training.StageKind, make: Callable[[], Callable[..., Any]]
+        self, name: str, kind: training.StageKind, make: Callable[[str], Callable[..., Any]]
     ) -> Callable[..., Any]:
         if (name, kind) not in self._of_kind:
-            self._of_kind[name, kind] = make()
+            self._of_kind[name, kind] = make(f"{name}_{kind.name}")
         return self._of_kind[name, kind]
 
     def _over_lanes(
@@ -206,3 +210,9 @@ class Programs:
         stacked: training.Task = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
         dealt: training.Task = self.over_lanes(stacked)
         return dealt._replace(key=jax.vmap(jax.random.key)(dealt.key))
+
+
+def _jit(name: str, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """jax.jit of a function under a name of its own, by which profiles and tests know it."""
+    function.__name__ = name
+    return jax.jit(function, **options)

@@ -102,7 +102,8 @@ def find_finished(
         for i, place, where in zip(index, places, at, strict=True):
             mine = jax.tree.map(lambda leaf, at=place: leaf[at], stacked) if radii else None
             history[i] = level.histories[where]._replace(radii=mine)
-        return FinishedBlock(block, *programs.over_lanes(both), history)
+        weights, scores = programs.over_lanes(both)
+        return FinishedBlock(block, weights, scores, history)
     return None
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax import datasets, training
 from lth_jax.perturb import ball
@@ -86,7 +87,7 @@ def make_row(
     # The reference line has no ball of its own to be held to.
     radii = history.radii if methods.find(lane.method).takes_eps else None
 
-    def share(right, split):
+    def share(right: jax.Array, split: datasets.Split) -> float | None:
         return None if diverged is not None else int(right) / len(split.labels)
 
     return {
@@ -124,9 +125,10 @@ def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[s
     found = {"radius_max": None, "max_displacement": largest, "ball_fraction": None}
     if radii is None:
         return found
-    moved, bounds = [], []
+    moved: list[npt.NDArray[np.float64]] = []
+    bounds: list[float] = []
 
-    def one(c, w, r):
+    def one(c: Any, w: Any, r: Any) -> None:
         moved.append(np.ravel(np.asarray(w, np.float64) - np.asarray(c, np.float64)))
         bounds.append(0.0 if r is None else float(r))  # What has no ball must not have moved.
 

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -229,7 +229,9 @@ class Run(Iterator[Event]):
             begin = self._programs.gather((parent.weights, parent.scores), places_above)
         return self._programs.start(block.stage.kind, task, begin, origin)
 
-    def _run_stage(self, block: plan.Block) -> Iterator[Any]:
+    def _run_stage(
+        self, block: plan.Block
+    ) -> Generator[Event, None, resume.FinishedBlock]:
         """Runs a block from its start or from a snapshot; gives events, returns what it leaves."""
         task = self._task(block)
         begin = functools.partial(self._begin, block, task)
@@ -246,13 +248,13 @@ class Run(Iterator[Event]):
             yield self._progress(block)
         return (yield from self._end(task))
 
-    def _end(self, task: training.Task) -> Iterator[Any]:
+    def _end(self, task: training.Task) -> Generator[Event, None, resume.FinishedBlock]:
         """The rows of the lanes that end with the running block; returns what followers need."""
         ended, self._running = self._running, None
         assert ended is not None
         runner, block, state = self._runner, ended.block, ended.state
         keep = ("center", "radii", "curve", "diverged")
-        read = training.State(*(getattr(state, f) if f in keep else () for f in state._fields))
+        read: Any = state._replace(**{name: () for name in state._fields if name not in keep})
         outcome: Any = ()
         if any(block.lanes):
             outcome = self._programs.finish(state, task, runner.data, runner.test)

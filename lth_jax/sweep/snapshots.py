@@ -42,7 +42,7 @@ def name_of(node: plan.Node) -> str:
     return json.dumps([stages, eps, node.sparsity, node.seed])
 
 
-def flatten(tree: chex.ArrayTree, places: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+def flatten(tree: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     """Rows of a tree of [lanes, ...] arrays, by path.
 
     Args:
@@ -57,7 +57,7 @@ def flatten(tree: chex.ArrayTree, places: Sequence[int]) -> dict[str, npt.NDArra
 
 
 def unflatten(
-    like: chex.ArrayTree, places: Sequence[int], arrays: Mapping[str, npt.NDArray[Any]], indices: Sequence[int]
+    like: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[Any]], indices: Sequence[int]
 ) -> chex.ArrayTree | None:
     """The inverse of `flatten`: a tree of [lanes, ...] arrays, zero but for some rows.
 
@@ -127,8 +127,8 @@ def from_stored(meta: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
 
     levels = []
     for number, level in enumerate(meta["levels"]):
-        histories = [rows.History(**fields) for fields in level["histories"]]
-        histories = tuple(h._replace(curve=tuple(h.curve)) for h in histories)
+        found = [rows.History(**fields) for fields in level["histories"]]
+        histories = tuple(h._replace(curve=tuple(h.curve)) for h in found)
         levels.append(Level(tuple(level["nodes"]), histories, part(f"{number}:")))
     step, seconds = meta["step"], meta["seconds"]
     return Snapshot(tuple(levels), tuple(meta["nodes"]), step, seconds, part("state"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import dtypes
 from jax.extend import core
 
 from lth_jax import datasets
@@ -60,9 +61,7 @@ def _lines(closed: core.ClosedJaxpr) -> Iterator[str]:
         return f"{numbers.setdefault(variable, len(numbers))}:{variable.aval}"
 
     for constant in closed.consts:
-        if not isinstance(constant, jax.Array) or not jax.dtypes.issubdtype(
-            constant.dtype, jax.dtypes.extended
-        ):
+        if not dtypes.issubdtype(constant.dtype, dtypes.prng_key):
             yield hashlib.sha256(np.ascontiguousarray(constant).data).hexdigest()
     yield " ".join(map(number, closed.jaxpr.invars))
     for equation in closed.jaxpr.eqns:

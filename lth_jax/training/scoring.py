@@ -17,8 +17,8 @@ _CHUNK = 500  # images
 class Chunks(NamedTuple):
     """A split to score, in equal chunks; padding has the label -1, which no output equals."""
 
-    images: jax.Array  # [chunks, b, h, w, c] uint8
-    labels: jax.Array  # [chunks, b] int32
+    images: chex.Array  # [chunks, b, h, w, c] uint8
+    labels: chex.Array  # [chunks, b] int32
 
 
 def chunks(split: datasets.Split) -> Chunks:

@@ -24,21 +24,21 @@ from lth_jax.training import optimizers as stage_optimizers
 class Data(NamedTuple):
     """The arrays that a lane reads while it trains; never the test split."""
 
-    images: jax.Array  # [n, h, w, c] uint8
-    labels: jax.Array  # [n] int32
+    images: chex.Array  # [n, h, w, c] uint8
+    labels: chex.Array  # [n] int32
     validation: scoring.Chunks
-    mean: jax.Array  # [c]
-    std: jax.Array  # [c]
+    mean: chex.Array  # [c]
+    std: chex.Array  # [c]
 
 
 class Task(NamedTuple):
     """What lanes differ in."""
 
-    key: jax.Array  # typed key of the seed
-    eps: jax.Array  # [] float32, rounded toward zero; inf for no bound
+    key: chex.Array  # typed key of the seed
+    eps: chex.Array  # [] float32, rounded toward zero; inf for no bound
     kept: chex.ArrayTree  # integers, as the pruner's scope has it
-    scale: jax.Array  # [] float32, 1/√(kept fraction), for a config with scale_init
-    active: jax.Array  # [] bool; False for padding and for lanes whose row is there
+    scale: chex.Array  # [] float32, 1/√(kept fraction), for a config with scale_init
+    active: chex.Array  # [] bool; False for padding and for lanes whose row is there
 
 
 class State(NamedTuple):
