@@ -8,7 +8,7 @@ The composition that this library is about, for any model of yours:
     tx = optax.chain(optax.sgd(0.01), keep_in_ball(eps=0.02))    # for the weights
 """
 
-from lth_jax.datasets.base import DATASETS, Dataset, load
+from lth_jax.datasets import DATASETS, Dataset, load
 from lth_jax.errors import InputError
 from lth_jax.masks.selection import (
     apply_mask,
