@@ -19,7 +19,7 @@ from lth_jax.masks.selection import (
     tree_kept,
     tree_topk_mask,
 )
-from lth_jax.models import INITIALIZERS, MODELS, Model, build, from_flax
+from lth_jax.models import INITIALIZERS, MODELS, Model, build_model, from_flax
 from lth_jax.models.convolution import fast_convolutions
 from lth_jax.perturb.ball import (
     displacement,
@@ -50,7 +50,7 @@ __all__ = [
     "Pruner",
     "Recipe",
     "apply_mask",
-    "build",
+    "build_model",
     "displacement",
     "edge_popup",
     "fast_convolutions",

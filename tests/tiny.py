@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lth_jax import datasets, pruners, training
-from lth_jax.models import base, mlp
+from lth_jax import datasets, models, pruners, training
+from lth_jax.models import mlp
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 
@@ -39,7 +39,7 @@ SIZES = (64 * 16, 16 * 10)
 
 def problem(recipe=RECIPE, pruner=None):
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
-    model = base.from_flax(mlp.MLP((16, 10)), image)
+    model = models.from_flax(mlp.MLP((16, 10)), image)
     return training.Problem(model, pruner or pruners.edge_popup(), recipe)
 
 

@@ -132,7 +132,7 @@ def problem(net: str, width: float = 1, epochs: int = 50) -> training.Problem:
         batch_size=torch_peers.BATCH,
         microbatch=0 if net == "lenet" else 16,
     )
-    model = models.build(net, (side, side, channels), 10, width=width)
+    model = models.build_model(net, (side, side, channels), 10, width=width)
     return training.Problem(model, pruners.edge_popup(), recipe)
 
 

@@ -26,7 +26,7 @@ _WIDTH = 156  # columns where no terminal says how many there are
 
 def _problem(config: Config, dataset: datasets.Dataset) -> training.Problem:
     shape = dataset.train.images.shape[1:]
-    model = models.build(config.model, shape, dataset.classes, config.init, config.width)
+    model = models.build_model(config.model, shape, dataset.classes, config.init, config.width)
     bound = models.SCORE_BOUNDS.get(config.model)
     options = {} if bound is None else {"score_bound": bound}
     pruner = pruners.PRUNERS[config.pruner](scope=config.scope, **options)
