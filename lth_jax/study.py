@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import jax
-
 from lth_jax import datasets, errors, files, models, pruners, runs, sweep, training
 from lth_jax.masks import selection
 from lth_jax.report import summary
@@ -321,11 +319,11 @@ class Study:
     def _keep_ticket(self, event: sweep.Finished) -> None:
         architecture = None if self._own_parts else self.problem.model.architecture
         scaled = self.problem.config.scale_init
-        lane_tickets.keep(
-            self.path, event, architecture, scaled, self._ticket_bits, self.dataset
-        )
+        lane_tickets.keep(self.path, event, architecture, scaled, self._ticket_bits, self.dataset)
 
-    def _gather(self, lanes: Sequence[sweep.Lane], size: int, process: parts.Process) -> runs.Folder:
+    def _gather(
+        self, lanes: Sequence[sweep.Lane], size: int, process: parts.Process
+    ) -> runs.Folder:
         """Merges the parts of all processes into one file, once they have ended."""
         parts.wait_for_others(self.path, process, self._tell)
         parts.merge(self.path, lanes, self.problem.config.scale_init, size)

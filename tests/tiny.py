@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lth_jax import datasets, pruners, training
-from lth_jax.models import base, mlp
+from lth_jax.models import linen, mlp
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 
@@ -39,7 +39,7 @@ SIZES = (64 * 16, 16 * 10)
 
 def problem(config=CONFIG, pruner=None):
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
-    model = base.from_flax(mlp.MLP((16, 10)), image)
+    model = linen.from_flax(mlp.MLP((16, 10)), image)
     return training.Problem(model, pruner or pruners.edge_popup(), config)
 
 

@@ -15,7 +15,7 @@ from experiments.benchmark import torch_peers
 from lth_jax import datasets, models, pruners, training
 from lth_jax.masks import selection
 from lth_jax.sweep import programs
-from lth_jax.training import methods, scoring
+from lth_jax.training import scoring
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -132,7 +132,7 @@ def problem(net: str, width: float = 1, epochs: int = 50) -> training.Problem:
         batch_size=torch_peers.BATCH,
         microbatch=0 if net == "lenet" else 16,
     )
-    model = models.build(net, (side, side, channels), 10, width=width)
+    model = models.build_model(net, (side, side, channels), 10, width=width)
     return training.Problem(model, pruners.edge_popup(), recipe)
 
 

@@ -83,9 +83,7 @@ class Config:
         if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
             raise ValueError(f"coordinator must be HOST:PORT, got {self.coordinator!r}.")
         if not 1 <= self.processes <= _MOST_PROCESSES:
-            raise ValueError(
-                f"processes must lie in [1, {_MOST_PROCESSES}], got {self.processes}."
-            )
+            raise ValueError(f"processes must lie in [1, {_MOST_PROCESSES}], got {self.processes}.")
         if not 0 <= self.process < self.processes:
             raise ValueError(f"process must lie in [0, processes), got {self.process}.")
 

@@ -121,9 +121,7 @@ class _Watcher:
         if event.seconds > 1 and not self._told:
             self._told = True
             left = event.seconds * (whole - done) / done
-            self.console.print(
-                f"about {_duration(left)} left, {whole:,} gradient steps in all"
-            )
+            self.console.print(f"about {_duration(left)} left, {whole:,} gradient steps in all")
 
     def report(self, result: study.Result) -> None:
         """Prints the table, what is best, and where the files are."""

@@ -1,7 +1,7 @@
 """From a grid in the middle of a block to a snapshot, and back onto the devices there are now."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -34,7 +34,10 @@ class RunningBlock(NamedTuple):
 
 
 def snapshot(
-    programs: sweep_programs.Programs, size: int, above: Sequence[FinishedBlock], running: RunningBlock | None
+    programs: sweep_programs.Programs,
+    size: int,
+    above: Sequence[FinishedBlock],
+    running: RunningBlock | None,
 ) -> snapshots.Snapshot | None:
     """What a grid needs to go on from here, on the host.
 

@@ -39,9 +39,7 @@ class Finished(NamedTuple):
 Event = Progress | Finished
 
 
-def check(
-    problem: training.Problem, dataset: datasets.Dataset, max_lanes: int
-) -> training.Initial:
+def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) -> training.Initial:
     """Finds out, without computing anything, whether lanes can run.
 
     Args:
@@ -229,9 +227,7 @@ class Run(Iterator[Event]):
             begin = self._programs.gather((parent.weights, parent.scores), places_above)
         return self._programs.start(block.stage.kind, task, begin, origin)
 
-    def _run_stage(
-        self, block: plan.Block
-    ) -> Generator[Event, None, resume.FinishedBlock]:
+    def _run_stage(self, block: plan.Block) -> Generator[Event, None, resume.FinishedBlock]:
         """Runs a block from its start or from a snapshot; gives events, returns what it leaves."""
         task = self._task(block)
         begin = functools.partial(self._begin, block, task)
@@ -290,9 +286,7 @@ class Run(Iterator[Event]):
             # The first slice has no steps: it compiles. The second is short: it tells the speed.
             until = min(total, step + pace.get(kind, 0))
             begun = time.perf_counter()
-            state = self._programs.advance(
-                kind, state, task, self._runner.data, step, until, total
-            )
+            state = self._programs.advance(kind, state, task, self._runner.data, step, until, total)
             jax.block_until_ready(state.diverged)
             seconds = time.perf_counter() - begun
             if kind in pace:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lth_jax.sweep import plan, rows
 
+
 class Level(NamedTuple):
     """A finished block whose followers are not all done."""
 
@@ -42,7 +43,9 @@ def name_of(node: plan.Node) -> str:
     return json.dumps([stages, eps, node.sparsity, node.seed])
 
 
-def flatten(tree: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+def flatten(
+    tree: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]]:
     """Rows of a tree of [lanes, ...] arrays, by path.
 
     Args:
@@ -57,7 +60,10 @@ def flatten(tree: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64])
 
 
 def unflatten(
-    like: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64], arrays: Mapping[str, npt.NDArray[Any]], indices: Sequence[int]
+    like: chex.ArrayTree,
+    places: Sequence[int] | npt.NDArray[np.int64],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    indices: Sequence[int],
 ) -> chex.ArrayTree | None:
     """The inverse of `flatten`: a tree of [lanes, ...] arrays, zero but for some rows.
 

@@ -16,7 +16,7 @@ _COPIES = 10_000  # Copies of an input, so that it cannot ask for any amount of 
 def model_init(
     model: str, shape: tuple, classes: int, init: str, width: float, seed: int, scale: float = 1.0
 ) -> dict[str, Any]:
-    """The recipe of a network of `models.build` as the image studies draw it for a seed.
+    """The recipe of a network of `models.build_model` as the image studies draw it for a seed.
 
     Args:
         model: One of MODELS.
@@ -44,7 +44,7 @@ def build(init: Mapping[str, Any]) -> models.Model:
     """
     if init["recipe"] == "construction":
         return random_network.build(init)
-    return models.build(
+    return models.build_model(
         init["model"], tuple(init["shape"]), init["classes"], init["init"], init["width"]
     )
 
@@ -76,7 +76,7 @@ def _model(init):
     if init["recipe"] != "model":
         raise ValueError(f"unknown recipe {init['recipe']!r}")
     names = ("classes", "init", "width")
-    return models.build(init["model"], tuple(init["shape"]), **{n: init[n] for n in names})
+    return models.build_model(init["model"], tuple(init["shape"]), **{n: init[n] for n in names})
 
 
 def regenerate(init: Mapping[str, Any], pruned: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from lth_jax import datasets, pruners, sweep, training
-from lth_jax.models import base, conv
+from lth_jax.models import conv, linen
 from lth_jax.sweep import plan, programs
 from lth_jax.training import methods
 
@@ -235,7 +235,7 @@ def test_a_mean_of_microbatches_is_the_batch():
 @functools.cache
 def convolutional():
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
-    model = base.from_flax(conv.ConvNet(2, width=1 / 4), image)
+    model = linen.from_flax(conv.ConvNet(2, width=1 / 4), image)
     config = dataclasses.replace(tiny.CONFIG, microbatch=16)
     return training.Problem(model, pruners.edge_popup(), config)
 

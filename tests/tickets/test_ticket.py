@@ -21,7 +21,7 @@ SHAPE, CLASSES, WIDTH = (2, 2, 1), 3, 0.02
 def network(init, seed=3):
     """What an image study would end with: center, moved weights, masks, recipe."""
     recipe = origin.model_init("lenet", SHAPE, CLASSES, init, WIDTH, seed)
-    model = models.build("lenet", SHAPE, CLASSES, init, WIDTH)
+    model = models.build_model("lenet", SHAPE, CLASSES, init, WIDTH)
     key = jax.random.fold_in(jax.random.key(seed), 0)
     center = jax.tree.map(np.asarray, jax.jit(model.init)(key)[0])
     rng = np.random.default_rng(seed)

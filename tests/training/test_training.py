@@ -13,7 +13,6 @@ import tiny
 
 from lth_jax import training
 from lth_jax.masks import selection
-from lth_jax.perturb import ball
 from lth_jax.training import methods, scoring
 
 STEPS_PER_EPOCH, TOTAL = 4, 8
