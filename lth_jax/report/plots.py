@@ -15,6 +15,7 @@ from matplotlib import axes, figure
 
 from lth_jax import files
 from lth_jax.report import summary
+from lth_jax.training import methods
 
 
 def to_png(drawing: figure.Figure) -> bytes:
@@ -51,22 +52,22 @@ def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Fi
     """
     masked = sorted({c.sparsity for c in cells if c.sparsity is not None})
     sparsities: Sequence[float | None] = masked or [None]
-    methods = list(dict.fromkeys(c.method for c in cells))
+    names = list(dict.fromkeys(c.method for c in cells))
     size = (3.3 + 3.4 * len(sparsities), 4.2)
     drawing = figure.Figure(figsize=size, dpi=120, layout="constrained")
     panels = drawing.subplots(1, len(sparsities), sharey=True, squeeze=False)[0]
-    radii = sorted({float(c.eps) for c in cells if c.eps is not None})
+    radii = sorted({c.eps for c in cells if c.eps is not None and _takes_eps(c)})
     finite = [r for r in radii if 0 < r < math.inf]
     # Infinity has a place of its own to the right, as "trains freely".
     beyond = 3 * max(finite, default=1.0)
     for panel, sparsity in zip(panels, sparsities, strict=True):
-        for index, method in enumerate(methods):
+        for index, method in enumerate(names):
             mine = [c for c in cells if c.method == method and c.sparsity in (sparsity, None)]
             mine = [c for c in mine if c.accuracy["test_accuracy"].n]
             style = {"color": f"C{index}", "label": method}
-            _draw_line(panel, mine, beyond, style)
+            _draw_line(panel, [c for c in mine if _takes_eps(c)], beyond, style)
             for cell in mine:
-                if cell.eps is None:
+                if not _takes_eps(cell):
                     mean, half, _ = cell.accuracy["test_accuracy"]
                     panel.axhline(mean, ls="--", lw=1, **style)
                     if not math.isnan(half):
@@ -88,11 +89,15 @@ def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Fi
     return drawing
 
 
+def _takes_eps(cell: summary.Cell) -> bool:
+    return methods.METHODS[cell.method].takes_eps
+
+
 def _draw_line(
     panel: axes.Axes, cells: Sequence[summary.Cell], beyond: float, style: Mapping[str, Any]
 ) -> None:
-    """The cells of one method that have an ε, with their intervals; `beyond` is where ∞ goes."""
-    found = [(float(c.eps), c.accuracy["test_accuracy"]) for c in cells if c.eps is not None]
+    """The cells of one method over ε, with their intervals; `beyond` is where ∞ goes."""
+    found = [(c.eps, c.accuracy["test_accuracy"]) for c in cells if c.eps is not None]
     if not found:
         return
     found.sort(key=lambda pair: pair[0])

@@ -15,7 +15,7 @@ BASELINES = ("eps=0", "prune", "prune_longer")
 FIELDS = ("val_accuracy", "test_accuracy")
 
 
-_Key = tuple[str, float | str | None, float | None]  # a cell's method, eps and sparsity
+_Key = tuple[str, float | None, float | None]  # a cell's method, eps and sparsity
 
 
 class Cell(NamedTuple):

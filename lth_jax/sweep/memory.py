@@ -86,7 +86,7 @@ def _machine_bytes() -> int:
 def device_bytes() -> int:
     """Memory of one device: what its runtime says, or of a CPU device its part of the machine's."""
     device = jax.local_devices()[0]
-    limit = (device.memory_stats() or {}).get("bytes_limit")
+    limit: int | None = (device.memory_stats() or {}).get("bytes_limit")
     if limit:
         return limit
     return _machine_bytes() // jax.local_device_count()

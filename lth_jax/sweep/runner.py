@@ -250,7 +250,8 @@ class Run(Iterator[Event]):
         assert ended is not None
         runner, block, state = self._runner, ended.block, ended.state
         keep = ("center", "radii", "curve", "diverged")
-        read: Any = state._replace(**{name: () for name in state._fields if name not in keep})
+        aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
+        read: Any = state._replace(**aside)
         outcome: Any = ()
         if any(block.lanes):
             outcome = self._programs.finish(state, task, runner.data, runner.test)

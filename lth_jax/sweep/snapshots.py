@@ -89,7 +89,7 @@ def unflatten(
         whole = np.zeros(leaf.shape, leaf.dtype)
         whole[np.asarray(places)] = there[np.asarray(indices)]
         filled.append(whole)
-    return treedef.unflatten(filled)
+    return jax.tree.unflatten(treedef, filled)
 
 
 def find(nodes: Sequence[str], there: Sequence[str]) -> list[int] | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import dtypes
 from jax.extend import core
@@ -61,7 +62,7 @@ def _lines(closed: core.ClosedJaxpr) -> Iterator[str]:
         return f"{numbers.setdefault(variable, len(numbers))}:{variable.aval}"
 
     for constant in closed.consts:
-        if not dtypes.issubdtype(constant.dtype, dtypes.prng_key):
+        if not jnp.issubdtype(constant.dtype, dtypes.prng_key):
             yield hashlib.sha256(np.ascontiguousarray(constant).data).hexdigest()
     yield " ".join(map(number, closed.jaxpr.invars))
     for equation in closed.jaxpr.eqns:

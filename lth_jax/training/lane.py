@@ -1,4 +1,4 @@
-"""What one lane is made of: its task and its data, as a runner, a benchmark or a test needs them."""
+"""What one lane is made of: its task and its data, for a runner, a benchmark or a test."""
 
 import jax
 import numpy as np
