@@ -147,10 +147,14 @@ def register(method: Method) -> Method:
         The method.
 
     Raises:
-        ValueError: If another method has the name, or it has no stages.
+        ValueError: If another method has the name, it has no stages, or weights move in it without
+            a ball and its eps is not inf.
     """
     if not method.stages:
         raise ValueError(f"expected a method with stages, got {method.name!r} without.")
+    free = any("weights" in s.kind.moves and not s.kind.in_ball for s in method.stages)
+    if free and method.eps != math.inf:
+        raise ValueError(f"expected eps=inf where weights move freely, as in {method.name!r}.")
     if METHODS.setdefault(method.name, method) != method:
         raise ValueError(f"expected a name that is free, got {method.name!r}.")
     return method

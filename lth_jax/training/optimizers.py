@@ -39,8 +39,8 @@ def optimizers(
         return [*decays, optax.sgd(rate, config.momentum or None)]
 
     # Once per epoch the stage itself projects: no step from far outside ends inside exactly.
-    fences = [ball.keep_in_ball(eps, config.norm, config.eps_unit)]
-    fences = fences if config.project_per == "step" else []
+    fenced = kind.in_ball and config.project_per == "step"
+    fences = [ball.keep_in_ball(eps, config.norm, config.eps_unit)] if fenced else []
     perturb = sgd(config.perturb_lr, config.perturb_decay, config.perturb_schedule)
     prune = sgd(config.prune_lr, config.prune_decay, config.prune_schedule)
     both: dict[methods.Part, optax.GradientTransformation] = {

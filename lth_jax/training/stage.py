@@ -322,7 +322,7 @@ def _move(
     for name, tx in stage_optimizers.optimizers(config, kind, task.eps, total).items():
         updates, opt_state[name] = tx.update(gradients[name], state.opt_state[name], moving[name])
         moving[name] = optax.apply_updates(moving[name], updates)
-    if "weights" in moving and config.project_per == "epoch":
+    if kind.in_ball and "weights" in moving and config.project_per == "epoch":
         center = pruners.choose(state.center, state.scores)
         where = (config.norm, config.eps_unit)
         inside = ball.project(center, moving["weights"], task.eps, *where)

@@ -1,4 +1,4 @@
-"""Laws 5, 6, 7, 9, 10 and 11 on a tiny grid of all methods."""
+"""Laws of many lanes, on a tiny grid of all methods; README names them."""
 
 import dataclasses
 import functools
@@ -96,7 +96,7 @@ def test_vmap_agrees_to_rounding():
         mapped = finished[event.lane]
         assert event.row["strategy"] == "vmap" and mapped.row["strategy"] == "map"
         tiny.assert_same_bits(event.center, mapped.center)
-        # 12 steps; law 5 grants 1e-4 after 20.
+        # 12 steps; "lanes agree" grants 1e-4 after 20.
         assert tiny.largest_difference(event.weights, mapped.weights) < 1e-4
         pairs = zip(jax.tree.leaves(event.mask), jax.tree.leaves(mapped.mask), strict=True)
         flips += sum(np.sum(a != b) for a, b in pairs)
@@ -258,6 +258,6 @@ def test_convolutional_lanes_agree_with_one_alone(strategy, compiles):
         if strategy == "map":
             tiny.assert_same_bits((event.weights, event.mask), (outcome.weights, outcome.mask))
             assert numbers(event.row) == numbers(row)
-        elif lane.method == "dense":  # 12 steps; law 5 grants 1e-4 after 20.
+        elif lane.method == "dense":  # 12 steps; "lanes agree" grants 1e-4 after 20.
             assert tiny.largest_difference(event.weights, outcome.weights) < 1e-4
         assert event.row["kept"] == row["kept"]

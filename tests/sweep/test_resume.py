@@ -1,4 +1,4 @@
-"""Resuming is exact (law 8): snapshots of a grid, and the same command after a signal."""
+"""Exact resume: snapshots of a grid, and the same command after a signal."""
 
 import itertools
 import shutil

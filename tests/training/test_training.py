@@ -1,4 +1,4 @@
-"""One lane: its steps against the same steps written out by hand, and slices (law 8)."""
+"""One lane: its steps against the same steps written out by hand, and slices: exact resume."""
 
 import dataclasses
 import functools
