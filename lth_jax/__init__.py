@@ -25,7 +25,7 @@ from lth_jax.masks.selection import (
 )
 from lth_jax.models import INITIALIZERS, MODELS, Model, build_model, from_flax
 from lth_jax.models.convolution import fast_convolutions
-from lth_jax.perturb.ball import (
+from lth_jax.perturb import (
     displacement,
     keep_in_ball,
     project,

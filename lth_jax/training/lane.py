@@ -5,7 +5,7 @@ import numpy as np
 
 from lth_jax import datasets
 from lth_jax.masks import selection
-from lth_jax.perturb import ball
+from lth_jax.perturb import rounding
 from lth_jax.training import scoring, stage
 
 
@@ -57,7 +57,7 @@ def task(
     left = sum(jax.tree.leaves(kept)) / whole
     return stage.Task(
         key=np.uint32(seed),
-        eps=ball.round_toward_zero(0.0 if eps is None else eps, np.float32),
+        eps=rounding.round_toward_zero(0.0 if eps is None else eps, np.float32),
         kept=jax.tree.map(np.int32, kept),
         scale=np.float32(left**-0.5),
         active=np.bool_(active),
