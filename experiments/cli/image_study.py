@@ -58,6 +58,8 @@ def run(
         with watcher.bar, signals.deferred() as pending:
             watcher.pending = pending
             result = made.fill(config.lanes(), watcher, process)
+            if pending.number is not None:  # Asked for after the last steps: nothing is lost.
+                raise signals.Stopped(pending.number)
         if process.index > 0:
             console.print(f"process {process.index} of {process.count} is done")
         else:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax import datasets, training
+from lth_jax import datasets, files, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import plan
 from lth_jax.training import methods
@@ -78,7 +78,8 @@ def make_row(
         norm: The ball's.
 
     Returns:
-        The fields that do not depend on the run; accuracies are null if the lane diverged.
+        The fields that do not depend on the run, as JSON has them; accuracies are None if the lane
+        diverged, an infinite eps is "inf".
     """
     diverged = history.diverged
     if diverged is None and not outcome.finite:
@@ -90,7 +91,7 @@ def make_row(
     def share(right: jax.Array, split: datasets.Split) -> float | None:
         return None if diverged is not None else int(right) / len(split.labels)
 
-    return {
+    fields = {
         "method": lane.method,
         "eps": lane.eps,
         "sparsity": lane.sparsity,
@@ -106,6 +107,7 @@ def make_row(
         "jax": jax.__version__,
         "seconds": round(history.seconds, 4),
     }
+    return {name: files.jsonable(value) for name, value in fields.items()}
 
 
 def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[str, float | None]:
