@@ -1,4 +1,4 @@
-"""One word, exact selection, binary masks: counted sparsity, exact counts, masks with the stated gradient."""
+"""One word, exact selection, binary masks: counts, masks and the stated gradient."""
 
 import functools
 from decimal import Decimal
