@@ -8,7 +8,7 @@ import chex
 import hostile
 import jax
 import pytest
-import study
+import small_study
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -54,7 +54,7 @@ def key():
 def plain(tmp_path_factory):
     """The folder of an undisturbed run of the small study; look, do not touch."""
     out = tmp_path_factory.mktemp("plain") / "run"
-    assert study.main(out) == 0
+    assert small_study.main(out) == 0
     return out
 
 

@@ -8,7 +8,7 @@ import sys
 from typing import Literal
 
 import pytest
-import study
+import small_study
 
 from experiments import cli
 from experiments.cli import flags, image_flags, program
@@ -217,7 +217,7 @@ def test_names_with_odd_characters_stay_on_one_line(capsys):
 def test_help_is_readable_and_costs_less_than_3_seconds(say):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "experiments.digits", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=study.ROOT, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=small_study.ROOT, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     say(f"--help: {seconds:.2f} s of CPU time")
@@ -230,9 +230,9 @@ def test_help_is_readable_and_costs_less_than_3_seconds(say):
 @pytest.mark.slow
 def test_an_output_that_nobody_reads_ends_without_a_traceback():
     command = f"{sys.executable} -m experiments.digits --help | true"
-    environment = os.environ | {"PYTHONPATH": str(study.ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(small_study.ROOT)}
     done = subprocess.run(
-        command, shell=True, capture_output=True, text=True, cwd=study.ROOT, env=environment
+        command, shell=True, capture_output=True, text=True, cwd=small_study.ROOT, env=environment
     )
     assert "Traceback" not in done.stderr
 

@@ -7,7 +7,7 @@ import sys
 import hostile
 import numpy as np
 import pytest
-import study
+import small_study
 
 from experiments import construction, digits, subset_sum
 from experiments.cli import flags, program
@@ -63,7 +63,7 @@ def fields():
 
 def combination(choose, short=None, names=None):
     """Flags of a short study, one to three of them replaced by something generated."""
-    given = dict(short or study.FLAGS | study.SHORT)
+    given = dict(short or small_study.FLAGS | small_study.SHORT)
     for name in choose.sample(names or fields(), choose.choice([1, 1, 2, 3])):
         given[name] = choose.choice(choose.choice([NUMBERS, WORDS, LISTS]))
     argv = [f"--{name}={value}" for name, value in given.items()]
@@ -128,10 +128,10 @@ def test_generated_flags_to_real_processes(tmp_path, say):
     for number in range(8):
         argv = [a for a in combination(choose) if "\0" not in a]
         if number % 4 == 0:  # Few generated ones are good: these are.
-            argv = [f"--{n}={v}" for n, v in (study.FLAGS | study.SHORT).items()]
+            argv = [f"--{n}={v}" for n, v in (small_study.FLAGS | small_study.SHORT).items()]
         out = tmp_path / str(number)
         program = [sys.executable, "-m", "experiments.digits", f"--out={out}", *argv]
-        with study.start(out, program=program) as process:
+        with small_study.start(out, program=program) as process:
             status = process.wait()
             error = process.stderr.read()
         counts[status] += 1

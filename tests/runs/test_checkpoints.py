@@ -8,7 +8,7 @@ import time
 import ml_dtypes
 import numpy as np
 import pytest
-import study
+import small_study
 
 from lth_jax import errors
 from lth_jax.runs import checkpoints
@@ -71,7 +71,7 @@ def test_any_damage_to_a_checkpoint_falls_back_to_the_one_before(tmp_path):
 
 def test_a_checkpoint_that_does_not_fit_the_disk_leaves_the_others(tmp_path):
     checkpoints.save(tmp_path, 0, arrays())
-    before = study.tree(tmp_path)
+    before = small_study.tree(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     noise = np.random.default_rng(0).normal(size=(300, 300))
@@ -80,7 +80,7 @@ def test_a_checkpoint_that_does_not_fit_the_disk_leaves_the_others(tmp_path):
             checkpoints.save(tmp_path, 1, {"noise": noise})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert study.tree(tmp_path) == before
+    assert small_study.tree(tmp_path) == before
 
 
 def test_a_clock_that_is_set_back_misleads_nobody(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-import study
+import small_study
 
 from lth_jax.runs import parts, results
 from lth_jax.sweep import plan
@@ -83,7 +83,7 @@ def started(out, cache, count, **changed):
         processes = []
         for index in range(count):
             own = shared | changed | {"process": str(index), "cpu_devices": "1"}
-            processes.append(stack.enter_context(study.start(out, cache, **own)))
+            processes.append(stack.enter_context(small_study.start(out, cache, **own)))
             stack.callback(processes[-1].kill)
         yield processes
 
@@ -95,7 +95,7 @@ SETTINGS = {"seeds": "4", "prune_epochs": "40"}
 def alone(tmp_path_factory):
     """The rows of one process, on as many devices as there are cores."""
     place = tmp_path_factory.mktemp("alone")
-    with study.start(place / "run", place / "cache", **SETTINGS) as process:
+    with small_study.start(place / "run", place / "cache", **SETTINGS) as process:
         assert process.wait() == 0, process.stderr.read()
     return place
 
@@ -108,7 +108,7 @@ def test_many_processes_give_the_rows_of_one(tmp_path, alone, count):
             assert process.wait() == 0, process.stderr.read()
             assert "Traceback" not in process.stderr.read()
     # Every field bit for bit, and the same order; seconds and the number of devices aside.
-    assert study.rows(tmp_path) == study.rows(alone / "run")
+    assert small_study.rows(tmp_path) == small_study.rows(alone / "run")
     assert not list(tmp_path.glob("results.part-*")) and not list(tmp_path.glob("checkpoints*"))
 
 
@@ -131,13 +131,13 @@ def test_a_lost_process_costs_no_finished_row(tmp_path, alone, count, victim, sa
         if victim != 0:
             assert statuses[0] == 1 and "a process was lost" in processes[0].stderr.read()
     kept = [r for file in tmp_path.glob("results*.jsonl") for r in results.read(file)[0]]
-    assert all(r in kept for r in finished) and len(kept) < len(study.rows(alone / "run"))
-    with study.start(tmp_path, alone / "cache", **SETTINGS) as process:
+    assert all(r in kept for r in finished) and len(kept) < len(small_study.rows(alone / "run"))
+    with small_study.start(tmp_path, alone / "cache", **SETTINGS) as process:
         assert process.wait() == 0, process.stderr.read()
-    missing = len(study.rows(alone / "run")) - len(kept)
+    missing = len(small_study.rows(alone / "run")) - len(kept)
     say(f"{count} processes, number {victim} killed: {len(kept)} rows kept, {missing} run later")
-    ours, theirs = study.rows(tmp_path), study.rows(alone / "run")
-    assert study.by_lane(ours) == study.by_lane(theirs)
+    ours, theirs = small_study.rows(tmp_path), small_study.rows(alone / "run")
+    assert small_study.by_lane(ours) == small_study.by_lane(theirs)
     assert not list(tmp_path.glob("results.part-*")) and not list(tmp_path.glob("checkpoints*"))
 
 

@@ -11,7 +11,7 @@ import tempfile
 
 import jax
 import pytest
-import study
+import small_study
 
 from lth_jax import sweep
 from lth_jax.sweep import runner as sweep_runner
@@ -58,15 +58,15 @@ def test_a_disk_that_fills_up_costs_no_row(tmp_path, capsys, plain):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # Room for three rows of six.
     try:
-        assert study.main(tmp_path) == 1
+        assert small_study.main(tmp_path) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     one_line(capsys, "results.jsonl: File too large", "the same command")
-    assert 1 <= len(study.rows(tmp_path)) < 6
+    assert 1 <= len(small_study.rows(tmp_path)) < 6
     before = (tmp_path / "results.jsonl").read_bytes()
-    assert study.main(tmp_path) == 0
+    assert small_study.main(tmp_path) == 0
     assert (tmp_path / "results.jsonl").read_bytes().startswith(before)
-    assert study.rows(tmp_path) == study.rows(plain)
+    assert small_study.rows(tmp_path) == small_study.rows(plain)
 
 
 def test_a_disk_that_is_full_from_the_start_is_no_bad_input(tmp_path, capsys, monkeypatch):
@@ -75,16 +75,16 @@ def test_a_disk_that_is_full_from_the_start_is_no_bad_input(tmp_path, capsys, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        assert study.main(tmp_path) == 1
+        assert small_study.main(tmp_path) == 1
     one_line(capsys, f"--out={tmp_path}: No space left on device")
-    assert study.tree(tmp_path) == {}
+    assert small_study.tree(tmp_path) == {}
 
 
 def test_a_report_that_fails_leaves_no_checkpoints(tmp_path, capsys, plain):
     (tmp_path / "summary.csv").mkdir()
-    assert study.main(tmp_path, checkpoint_minutes="0") == 1
+    assert small_study.main(tmp_path, checkpoint_minutes="0") == 1
     one_line(capsys, "summary.csv", "Is a directory")
-    assert study.rows(tmp_path) == study.rows(plain)
+    assert small_study.rows(tmp_path) == small_study.rows(plain)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -93,11 +93,11 @@ def test_checkpoints_that_do_not_fit_do_not_end_the_run(tmp_path, capsys, plain)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4500, limits[1]))  # Rows fit, a network does not.
     try:
-        study.main(tmp_path, checkpoint_minutes="0")
+        small_study.main(tmp_path, checkpoint_minutes="0")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "no checkpoint written" in capsys.readouterr().err
-    assert study.rows(tmp_path) == study.rows(plain)
+    assert small_study.rows(tmp_path) == small_study.rows(plain)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(capsys, plain):
@@ -107,30 +107,30 @@ def test_a_folder_that_cannot_be_written_is_refused(capsys, plain):
     text = (out / "results.jsonl").read_bytes()
     (out / "results.jsonl").write_bytes(text[: text.index(b"\n") + 1])
     (out / ".lock").unlink()
-    before = study.tree(place)
+    before = small_study.tree(place)
     for path in (place, out):
         path.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IROTH | stat.S_IXOTH)
     root = os.geteuid() == 0
     if root:  # To root nothing is read-only: be somebody else for a moment.
         os.seteuid(65534)
     try:
-        assert study.main(out) == 2
+        assert small_study.main(out) == 2
         one_line(capsys, f"--out={out}: Permission denied")
-        assert study.main(place / "new") == 2
+        assert small_study.main(place / "new") == 2
         one_line(capsys, "Permission denied")
     finally:
         if root:
             os.seteuid(0)
         for path in (place, out):
             path.chmod(0o755)
-    assert study.tree(place) == before
+    assert small_study.tree(place) == before
     shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("out", ["/proc/nowhere/x", "/dev/null", "/dev/null/x", "a\0b", "x" * 300])
 def test_impossible_folders_are_refused(tmp_path, monkeypatch, capsys, out):
     monkeypatch.chdir(tmp_path)
-    assert study.main(out) == 2
+    assert small_study.main(out) == 2
     one_line(capsys, "--out=")
     assert list(tmp_path.iterdir()) == []
 
@@ -148,41 +148,41 @@ def test_damaged_files_are_named_or_made_good(tmp_path, capsys, plain, name, how
     out = tmp_path / "run"
     shutil.copytree(plain, out)
     (out / name).write_bytes(damage((plain / name).read_bytes(), how))
-    before = study.tree(out)
-    status = study.main(out)
+    before = small_study.tree(out)
+    status = small_study.main(out)
     if name == "results.jsonl" and how in ("truncated", "empty", "zeros"):
         # Lines that were not written to their end are run again.
         assert status == 0
-        assert study.rows(out) == study.rows(plain)
+        assert small_study.rows(out) == small_study.rows(plain)
     else:
         assert status == 2
         one_line(capsys, name if how != "flipped" or name != "config.json" else str(out))
-        assert study.tree(out) == before
+        assert small_study.tree(out) == before
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
 def test_damaged_checkpoints_cost_time_and_no_row(tmp_path, capsys, plain, interrupt, damaged):
     interrupt(3)
-    assert study.main(tmp_path, checkpoint_minutes="0") == 143
+    assert small_study.main(tmp_path, checkpoint_minutes="0") == 143
     kept = sorted((tmp_path / "checkpoints").iterdir())
     assert len(kept) == 2
     capsys.readouterr()
     for place in kept[-damaged:]:
         file = max((p for p in place.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
         file.write_bytes(damage(file.read_bytes(), "flipped"))
-    assert study.main(tmp_path) == 0
+    assert small_study.main(tmp_path) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == damaged and all("damaged checkpoint passed over" in x for x in lines)
-    assert study.rows(tmp_path) == study.rows(plain)
+    assert small_study.rows(tmp_path) == small_study.rows(plain)
 
 
 def test_checkpoints_of_other_settings_are_not_used(tmp_path, capsys, plain, interrupt):
     interrupt(3)
-    assert study.main(tmp_path, perturb_lr="0.5") == 143
+    assert small_study.main(tmp_path, perturb_lr="0.5") == 143
     # Who begins anew by `rm FOLDER/*` leaves the folder in it.
     for file in [*tmp_path.glob("*.json*"), *tmp_path.glob(".lock")]:
         file.unlink()
     capsys.readouterr()
-    assert study.main(tmp_path) == 0
+    assert small_study.main(tmp_path) == 0
     one_line(capsys, "checkpoint of other settings passed over")
-    assert study.rows(tmp_path) == study.rows(plain)
+    assert small_study.rows(tmp_path) == small_study.rows(plain)

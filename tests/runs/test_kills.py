@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-import study
+import small_study
 
 from lth_jax.runs import results
 
@@ -42,19 +42,19 @@ def test_killed_at_20_random_moments_nothing_is_lost(tmp_path, say):
     cache = tmp_path / "cache"
     settings = {"checkpoint_minutes": "0", "prune_epochs": "40", "perturb_epochs": "20"}
     for name in ("warm", "plain"):  # The first one fills the cache of compiled programs.
-        with study.start(tmp_path / name, cache, **settings) as process:
+        with small_study.start(tmp_path / name, cache, **settings) as process:
             starting, begun = until_it_trains(process), time.monotonic()
             assert process.wait() == 0, process.stderr.read()
             training = time.monotonic() - begun
-    undisturbed = study.rows(tmp_path / "plain")
+    undisturbed = small_study.rows(tmp_path / "plain")
     choose = random.Random(7)
     hit, kills, folders, finished = collections.Counter(), 0, 0, 0
     out = None
     while kills < 20 or out is not None:
         if out is None:
             out, folders = tmp_path / f"run{folders}", folders + 1
-        done = study.tree(out).get("results.jsonl", b"") if out.exists() else b""
-        with study.start(out, cache, **settings) as process:
+        done = small_study.tree(out).get("results.jsonl", b"") if out.exists() else b""
+        with small_study.start(out, cache, **settings) as process:
             try:
                 # A quarter at any time since the start, the others when there is something to lose;
                 # told by what the process says, not by the clock alone, as the machine may be busy.
@@ -66,7 +66,7 @@ def test_killed_at_20_random_moments_nothing_is_lost(tmp_path, say):
                 status = process.wait(limit if kills < 20 else None)
                 assert status == 0, process.stderr.read()
                 assert "Traceback" not in process.stderr.read()
-                assert study.rows(out) == undisturbed
+                assert small_study.rows(out) == undisturbed
                 out, finished = None, finished + 1
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_killed_at_20_random_moments_nothing_is_lost(tmp_path, say):
                 kills += 1
                 hit[phase(out) if out.exists() else "starting"] += 1
         if out is not None and out.exists():  # No finished byte was touched.
-            now = study.tree(out).get("results.jsonl", b"")
+            now = small_study.tree(out).get("results.jsonl", b"")
             assert now.startswith(done[: done.rfind(b"\n") + 1])
     say(
         f"{kills} kills, {finished} folders finished: {dict(hit)}; "
@@ -90,7 +90,7 @@ def test_a_signal_to_a_real_process_ends_it_with_a_word(tmp_path):
         processes = {}
         for name in names:
             long = {"prune_epochs": "20000", "checkpoint_minutes": "0"}
-            process = stack.enter_context(study.start(tmp_path / name, **long))
+            process = stack.enter_context(small_study.start(tmp_path / name, **long))
             stack.callback(process.kill)
             processes[name] = process
         for name, process in processes.items():
@@ -104,10 +104,10 @@ def test_a_signal_to_a_real_process_ends_it_with_a_word(tmp_path):
 
 @pytest.mark.slow
 def test_of_two_processes_on_a_folder_one_leaves_or_waits(tmp_path):
-    with study.start(tmp_path, prune_epochs="200") as first:
+    with small_study.start(tmp_path, prune_epochs="200") as first:
         wait_for(lambda: (tmp_path / "config.json").exists(), first)
-        with study.start(tmp_path, prune_epochs="200", lock="wait") as third:
-            with study.start(tmp_path, prune_epochs="200") as second:
+        with small_study.start(tmp_path, prune_epochs="200", lock="wait") as third:
+            with small_study.start(tmp_path, prune_epochs="200") as second:
                 assert second.wait() == 3
                 error = second.stderr.read()
                 assert "in use by process" in error and error.count("\n") == 1

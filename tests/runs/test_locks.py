@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-import study
+import small_study
 
 from lth_jax import errors
 from lth_jax.runs import locks
@@ -25,7 +25,7 @@ with locks.hold(sys.argv[1]):
 def test_a_lock_is_exclusive_and_a_dead_process_loses_it(tmp_path):
     lock = tmp_path / ".lock"
     command = [sys.executable, "-c", HOLD, str(lock)]
-    where = {"cwd": study.ROOT, "env": os.environ | {"PYTHONPATH": str(study.ROOT)}}
+    where = {"cwd": small_study.ROOT, "env": os.environ | {"PYTHONPATH": str(small_study.ROOT)}}
     with subprocess.Popen(command, stdout=subprocess.PIPE, **where) as other:
         other.stdout.readline()
         assert locks.is_held(lock)

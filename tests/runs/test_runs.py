@@ -7,7 +7,7 @@ import resource
 import shutil
 
 import pytest
-import study
+import small_study
 
 from experiments.cli import image_flags
 from lth_jax import errors, runs
@@ -56,10 +56,10 @@ def test_the_folders_of_the_studies_are_pinned(name, plain, changed):
 
 def test_a_folder_from_before_a_setting_existed_has_its_default(tmp_path):
     runs.Folder(tmp_path, CONFIG).append([row(0)])
-    before = study.tree(tmp_path)
+    before = small_study.tree(tmp_path)
     defaults = {"eps_unit": "absolute", "novel": math.inf}
     again = runs.Folder(tmp_path, CONFIG | {"novel": math.inf}, defaults=defaults)
-    assert len(again.rows) == 1 and study.tree(tmp_path) == before
+    assert len(again.rows) == 1 and small_study.tree(tmp_path) == before
     with pytest.raises(errors.InputError, match="novel: 'inf' there, 3 now"):
         runs.Folder(tmp_path, CONFIG | {"novel": 3}, defaults=defaults)
     with pytest.raises(errors.InputError, match="eps_unit: 'std' there, None now"):
@@ -104,10 +104,10 @@ def test_an_edited_row_is_named_and_nothing_is_touched(tmp_path, old, new, said)
     folder = runs.Folder(tmp_path, CONFIG)
     folder.append([row(1)])
     folder.results.write_bytes(folder.results.read_bytes().replace(old, new))
-    before = study.tree(tmp_path)
+    before = small_study.tree(tmp_path)
     with pytest.raises(errors.InputError, match=f"results.jsonl:1: .*{said}"):
         runs.Folder(tmp_path, CONFIG)
-    assert study.tree(tmp_path) == before
+    assert small_study.tree(tmp_path) == before
 
 
 def test_a_row_that_is_there_twice_is_refused(tmp_path):
@@ -121,12 +121,12 @@ def test_a_row_that_is_there_twice_is_refused(tmp_path):
 def test_a_folder_of_other_settings_is_refused_with_the_difference(tmp_path):
     runs.Folder(tmp_path, CONFIG)
     runs.Folder(tmp_path, CONFIG | {"git": "b", "devices": 7})
-    before = study.tree(tmp_path)
+    before = small_study.tree(tmp_path)
     with pytest.raises(errors.InputError, match="eps_unit: 'std' there, 'absolute' now"):
         runs.Folder(tmp_path, CONFIG | {"eps_unit": "absolute"})
     with pytest.raises(errors.InputError, match="more: None there, 1 now"):
         runs.check(tmp_path, CONFIG | {"more": 1})
-    assert study.tree(tmp_path) == before
+    assert small_study.tree(tmp_path) == before
     (tmp_path / "config.json").unlink()
     (tmp_path / "results.jsonl").write_text("")
     with pytest.raises(errors.InputError, match="no config.json"):

@@ -8,7 +8,7 @@ import time
 import jax
 import numpy as np
 import pytest
-import study
+import small_study
 import tiny
 
 from lth_jax import sweep
@@ -133,22 +133,22 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, capsys, monkeyp
     before = signal.getsignal(getattr(signal, name))
     with monkeypatch.context() as patch:
         patch.setattr(sweep_runner, "Progress", noticed)
-        assert study.main(tmp_path / "cut") == 128 + getattr(signal, name)
+        assert small_study.main(tmp_path / "cut") == 128 + getattr(signal, name)
     assert signal.getsignal(getattr(signal, name)) is before
     assert capsys.readouterr().err == f"stopped by {name}: the same command continues\n"
     assert (tmp_path / "cut" / "checkpoints" / "000001").is_dir()
-    assert study.main(tmp_path / "cut") == 0
-    assert study.rows(tmp_path / "cut") == study.rows(plain)
+    assert small_study.main(tmp_path / "cut") == 0
+    assert small_study.rows(tmp_path / "cut") == small_study.rows(plain)
     assert not (tmp_path / "cut" / "checkpoints").exists()
 
 
 def test_the_same_command_again_changes_no_byte(tmp_path, capsys):
-    assert study.main(tmp_path) == 0
+    assert small_study.main(tmp_path) == 0
     first = capsys.readouterr().out
-    before = study.tree(tmp_path)
+    before = small_study.tree(tmp_path)
     times = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir() if p.name != ".lock"}
-    assert study.main(tmp_path) == 0
-    assert study.tree(tmp_path) == before
+    assert small_study.main(tmp_path) == 0
+    assert small_study.tree(tmp_path) == before
     assert {p: p.stat().st_mtime_ns for p in times} == times
     table = first[first.index("accuracy in %") :]
     assert capsys.readouterr().out.endswith(table)
@@ -157,11 +157,11 @@ def test_the_same_command_again_changes_no_byte(tmp_path, capsys):
 def test_more_seeds_are_more_rows(tmp_path, plain):
     shutil.copytree(plain, tmp_path / "grown")
     before = (plain / "results.jsonl").read_bytes()
-    assert study.main(tmp_path / "grown", seeds=3) == 0
+    assert small_study.main(tmp_path / "grown", seeds=3) == 0
     assert (tmp_path / "grown" / "results.jsonl").read_bytes().startswith(before)
-    assert study.main(tmp_path / "at_once", seeds=3) == 0
-    ours, theirs = study.rows(tmp_path / "grown"), study.rows(tmp_path / "at_once")
-    assert study.by_lane(ours) == study.by_lane(theirs)
+    assert small_study.main(tmp_path / "at_once", seeds=3) == 0
+    ours, theirs = small_study.rows(tmp_path / "grown"), small_study.rows(tmp_path / "at_once")
+    assert small_study.by_lane(ours) == small_study.by_lane(theirs)
 
 
 def test_a_signal_between_blocks_without_steps_is_heard(tmp_path, capsys, monkeypatch):
@@ -174,15 +174,15 @@ def test_a_signal_between_blocks_without_steps_is_heard(tmp_path, capsys, monkey
     still = {"method": "prune", "prune_epochs": "0", "perturb_epochs": "0"}
     with monkeypatch.context() as patch:
         patch.setattr(sweep_runner, "Progress", noticed)
-        assert study.main(tmp_path, **still) == 143
+        assert small_study.main(tmp_path, **still) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM: the same command continues\n"
     assert not (tmp_path / "results.jsonl").exists()
-    assert study.main(tmp_path, **still) == 0
-    assert len(study.rows(tmp_path)) == 2
+    assert small_study.main(tmp_path, **still) == 0
+    assert len(small_study.rows(tmp_path)) == 2
 
 
 def test_a_signal_after_the_last_slice_is_heard_and_no_row_is_lost(tmp_path, monkeypatch, plain):
-    make, last = rows.make_row, results.lane_of(study.rows(plain)[-1])
+    make, last = rows.make_row, results.lane_of(small_study.rows(plain)[-1])
 
     def noticed(lane, *others):
         if lane == last:
@@ -191,16 +191,16 @@ def test_a_signal_after_the_last_slice_is_heard_and_no_row_is_lost(tmp_path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(rows, "make_row", noticed)
-        assert study.main(tmp_path) == 130
-    assert study.rows(tmp_path) == study.rows(plain)
+        assert small_study.main(tmp_path) == 130
+    assert small_study.rows(tmp_path) == small_study.rows(plain)
 
 
 @pytest.mark.slow
 def test_a_lane_that_diverges_is_recorded_and_never_averaged(tmp_path, capsys):
     # A free lane with an absurd rate overflows; the ball of radius 0 beside it cannot.
     wild = {"method": "perturb_then_prune", "eps": "0,inf", "perturb_lr": "1e30"}
-    assert study.main(tmp_path, **wild) == 0
-    rows = {(r["eps"], r["seed"]): r for r in study.rows(tmp_path)}
+    assert small_study.main(tmp_path, **wild) == 0
+    rows = {(r["eps"], r["seed"]): r for r in small_study.rows(tmp_path)}
     for seed in (0, 1):
         assert rows[0.0, seed]["diverged"] is None and rows[0.0, seed]["test_accuracy"] > 0
         # 4 steps of perturbing: seen in the first steps, not only at the end.
@@ -210,13 +210,13 @@ def test_a_lane_that_diverges_is_recorded_and_never_averaged(tmp_path, capsys):
     assert summary[2].startswith("perturb_then_prune,inf,0.5,0,2,,,,")
     assert "0 (+2 diverged)" in capsys.readouterr().out
     calm = wild | {"eps": "0", "perturb_lr": "0.01"}
-    assert study.main(tmp_path / "calm", **calm) == 0
-    assert [rows[0.0, seed] for seed in (0, 1)] == study.rows(tmp_path / "calm")
+    assert small_study.main(tmp_path / "calm", **calm) == 0
+    assert [rows[0.0, seed] for seed in (0, 1)] == small_study.rows(tmp_path / "calm")
 
 
 def test_a_clock_that_runs_backwards_changes_no_row(tmp_path, monkeypatch, plain):
     clock = itertools.count(1e9, -1e4)
     monkeypatch.setattr(time, "time", lambda: next(clock))
-    assert study.main(tmp_path, checkpoint_minutes="0") == 0
+    assert small_study.main(tmp_path, checkpoint_minutes="0") == 0
     assert next(clock) < 1e9 - 1e4  # It was asked.
-    assert study.rows(tmp_path) == study.rows(plain)
+    assert small_study.rows(tmp_path) == small_study.rows(plain)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import study
+import small_study
 
 from lth_jax import datasets, tickets
 from lth_jax.tickets import origin
@@ -14,7 +14,7 @@ from lth_jax.tickets import origin
 def test_a_kept_ticket_is_the_network_of_its_row(tmp_path, bits):
     out = tmp_path / "run"
     flags = {"keep_tickets": "true", "ticket_bits": str(bits), "seeds": "1"}
-    assert study.main(out, **flags) == 0
+    assert small_study.main(out, **flags) == 0
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert len(rows) == len(list((out / "tickets").iterdir())) == 3
     dataset = datasets.load("digits", train_size=128)
@@ -31,6 +31,6 @@ def test_a_kept_ticket_is_the_network_of_its_row(tmp_path, bits):
 
 
 def test_lanes_that_were_run_without_tickets_are_told(tmp_path, capsys):
-    assert study.main(tmp_path / "run", seeds="1") == 0
-    assert study.main(tmp_path / "run", seeds="1", keep_tickets="true") == 0
+    assert small_study.main(tmp_path / "run", seeds="1") == 0
+    assert small_study.main(tmp_path / "run", seeds="1", keep_tickets="true") == 0
     assert "3 finished lanes were run without tickets" in capsys.readouterr().err

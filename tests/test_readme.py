@@ -1,0 +1,20 @@
+"""README's code runs as it stands there, in a folder of its own."""
+
+import doctest
+import pathlib
+
+from lth_jax.training import methods
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+def test_the_examples_do_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = dict(methods.METHODS)
+    try:
+        found = doctest.testfile(str(README), module_relative=False)
+    finally:
+        methods.METHODS.clear()
+        methods.METHODS.update(known)
+    assert found.attempted > 40 and found.failed == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"mine", "magnitude", "linear"}

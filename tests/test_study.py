@@ -1,0 +1,199 @@
+"""The public door: a model of one's own in a resumable folder, without a command line."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+import small_study
+import tiny
+
+import lth_jax
+from lth_jax import sweep
+from lth_jax.sweep import plan
+from lth_jax.sweep import runner as sweep_runner
+from lth_jax.training import fingerprint, methods
+
+GRID = {"methods": ["perturb_then_prune"], "eps": [0.0, 0.03], "sparsity": [0.5], "seeds": [0, 1]}
+
+
+class Net(nn.Module):
+    """A model of the user's own, with biases, which are not pruned."""
+
+    slope: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.leaky_relu(nn.Dense(16)(x.reshape(len(x), -1)), self.slope)
+        return nn.Dense(10)(x)
+
+
+def own_model(slope=0.0):
+    return lth_jax.from_flax(Net(slope), jnp.zeros((1, 8, 8, 1)))
+
+
+def own_study(out, model=None, pruner=None, **settings):
+    pruner = pruner or tiny.noisy_edge_popup()
+    model = model or own_model()
+    return lth_jax.Study(model, tiny.dataset(), pruner, tiny.CONFIG, out, **settings)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed run of a model of one's own, with the events it told."""
+    events = []
+    out = tmp_path_factory.mktemp("own") / "run"
+    return own_study(out, keep_tickets=True).run(**GRID, on_event=events.append), events
+
+
+def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
+    result, _ = whole
+    assert [(r["eps"], r["seed"]) for r in result.rows] == [(0.0, 0), (0.0, 1), (0.03, 0), (0.03, 1)]
+    assert all(row["kept"] == sum(tiny.SIZES) // 2 for row in result.rows)
+    assert {row["model"] for row in result.rows} == {"Net"}
+    (still, moved) = result.summary()
+    assert (still.eps, moved.eps) == (0.0, 0.03) and moved.against["eps=0"].n == 2
+    assert "perturb_then_prune" in result.table() and result.plot().axes
+    files = {path.name for path in result.path.iterdir()}
+    assert {"config.json", "results.jsonl", "summary.csv", "accuracy.png", "tickets"} <= files
+    for row, file in zip(result.rows, result.tickets(), strict=True):
+        kept = lth_jax.tickets.load(file)
+        masks = [m for m in jax.tree.leaves(kept.masks)]
+        assert sum(int(m.sum()) for m in masks) == row["kept"]
+        x = (tiny.dataset().test.images - tiny.dataset().mean) / tiny.dataset().std
+        logits, _ = own_model().apply(kept.weights, {}, x, train=False)
+        right = (logits.argmax(-1) == tiny.dataset().test.labels).mean()
+        assert float(right) == pytest.approx(row["test_accuracy"], abs=1e-6)
+
+
+def test_events_tell_how_far_it_is(whole):
+    result, events = whole
+    assert events[0] == lth_jax.Started(4, 4, "map", 2)
+    finished = [e.lane for e in events if isinstance(e, lth_jax.Finished)]
+    assert finished == sweep.lanes(GRID["methods"], GRID["eps"], GRID["sparsity"], GRID["seeds"])
+    last = [e for e in events if isinstance(e, lth_jax.Progress)][-1]
+    assert last.lane_steps == last.all_lane_steps == 4 * (4 + 8)
+    assert len(result.rows) == len(finished)
+
+
+def test_what_a_caller_raises_ends_the_run_and_the_next_goes_on(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
+    steps = []
+
+    def stop(event):
+        if isinstance(event, lth_jax.Progress):
+            steps.append(event.lane_steps)
+            if len(steps) == 6:
+                raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough"):
+        own_study(tmp_path).run(**GRID, on_event=stop)
+    assert (tmp_path / "checkpoints" / "000001").is_dir()
+    first = []
+    result = own_study(tmp_path).run(**GRID, on_event=first.append)
+    ours = [{n: v for n, v in r.items() if n not in small_study.ASIDE} for r in result.rows]
+    theirs = [{n: v for n, v in r.items() if n not in small_study.ASIDE} for r in whole[0].rows]
+    assert ours == theirs
+    # It did not begin anew: fewer steps were left than the whole has.
+    progress = [e for e in first if isinstance(e, lth_jax.Progress)]
+    assert 0 < progress[-1].all_lane_steps < 4 * (4 + 8)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_same_call_again_runs_nothing_and_changes_no_byte(whole):
+    result, _ = whole
+    before = small_study.tree(result.path)
+    events = []
+    again = own_study(result.path, keep_tickets=True).run(**GRID, on_event=events.append)
+    assert events == [lth_jax.Started(4, 0, "map", 2)]
+    assert again.rows == result.rows and small_study.tree(result.path) == before
+
+
+def test_a_folder_is_of_one_program(whole):
+    result, _ = whole
+    for model, pruner in (
+        (own_model(slope=0.1), None),
+        (own_model(), lth_jax.edge_popup()),
+        (tiny.problem().model, None),
+    ):
+        with pytest.raises(lth_jax.InputError, match="belongs to other settings"):
+            own_study(result.path, model, pruner)
+    with pytest.raises(lth_jax.InputError, match="width: None there, 1.0 now"):
+        lth_jax.Study("lenet", tiny.dataset(), train=tiny.CONFIG, out=result.path)
+
+
+def test_a_program_is_known_by_what_it_computes():
+    def name(slope=0.0, bound=1.0):
+        pruner = lth_jax.edge_popup(score_bound=lambda path, leaf: bound)
+        problem = sweep_runner.training.Problem(own_model(slope), pruner, tiny.CONFIG)
+        return fingerprint.program(problem, tiny.dataset())
+
+    first = name()
+    jax.clear_caches()
+    assert name() == first
+    assert len({first, name(slope=0.1), name(bound=0.5)}) == 3
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"scope": "layer"}, "scope must be"),
+        ({"strategy": "pmap"}, "strategy must be one of auto, map, vmap, got 'pmap'"),
+        ({"max_lanes": 0}, "max_lanes must be at least 1"),
+        ({"ticket_bits": 17}, "ticket_bits must be 0 or 2 to 16"),
+        ({"lock": "never"}, "lock must be leave or wait"),
+        ({"checkpoint_minutes": -1.0}, "checkpoint_minutes must be at least 0"),
+        ({"model": "lenet5"}, "model must be one of lenet"),
+        ({"pruner": "magic"}, "pruner must be one of edge_popup"),
+        ({"dataset": "cifar100"}, "dataset must be one of digits"),
+    ],
+)
+def test_bad_values_are_named_before_any_work(tmp_path, change, said):
+    given = {"model": "lenet", "dataset": tiny.dataset(), "train": tiny.CONFIG} | change
+    with pytest.raises(lth_jax.InputError, match=said):
+        lth_jax.Study(**given, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"methods": ["pruning"]}, "method must be one of prune, "),
+        ({"methods": []}, "method must not be an empty list"),
+        ({"eps": [-1.0]}, "eps must be at least 0"),
+        ({"eps": [math.nan]}, "eps must be at least 0"),
+        ({"eps": []}, "eps must not be an empty list"),
+        ({"sparsity": [1.0]}, r"sparsity must lie in \[0, 1\)"),
+        ({"seeds": []}, "seeds must not be an empty list"),
+        ({"seeds": [-1]}, r"seeds must lie in \[0, 2\^32\)"),
+        ({"seeds": range(10**7)}, "is more than 1000000"),
+    ],
+)
+def test_bad_axes_are_named_before_any_work(tmp_path, change, said):
+    with pytest.raises(lth_jax.InputError, match=said):
+        own_study(tmp_path / "out").run(**GRID | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
+    free = methods.StageKind(
+        "free", ("weights",), methods.through_fixed_mask, masked=True, in_ball=False
+    )
+    stages = (lth_jax.Stage(methods.PRUNE, False, True), lth_jax.Stage(free, True, False))
+    with pytest.raises(ValueError, match="eps=inf"):
+        methods.register(lth_jax.Method("prune_then_roam", stages))
+    roam = lth_jax.Method("prune_then_roam", stages, eps=math.inf)
+    try:
+        result = own_study(tmp_path).run(["prune", roam], seeds=[0], sparsity=[0.5])
+        prune, ours = result.rows
+        assert (prune["eps"], ours["eps"]) == (None, "inf")
+        assert prune["max_displacement"] == 0 < ours["max_displacement"]
+        assert prune["kept"] == ours["kept"] and len(ours["val_curve"]) == 2 + 1
+        with pytest.raises(ValueError, match="free"):
+            methods.register(roam._replace(eps=None, stages=stages[:1]))
+        assert plan.Lane("prune_then_roam", math.inf, 0.5, 0) in {
+            lth_jax.runs.lane_of(row) for row in result.rows
+        }
+    finally:
+        methods.METHODS.pop("prune_then_roam", None)
