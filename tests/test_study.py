@@ -49,7 +49,12 @@ def whole(tmp_path_factory):
 
 def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
     result, _ = whole
-    assert [(r["eps"], r["seed"]) for r in result.rows] == [(0.0, 0), (0.0, 1), (0.03, 0), (0.03, 1)]
+    assert [(r["eps"], r["seed"]) for r in result.rows] == [
+        (0.0, 0),
+        (0.0, 1),
+        (0.03, 0),
+        (0.03, 1),
+    ]
     assert all(row["kept"] == sum(tiny.SIZES) // 2 for row in result.rows)
     assert {row["model"] for row in result.rows} == {"Net"}
     (still, moved) = result.summary()

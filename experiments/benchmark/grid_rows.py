@@ -43,13 +43,14 @@ def _checkpoint(group, rounds):
     times, size = [], 0
     with tempfile.TemporaryDirectory() as folder:
         while len(times) < rounds + 1:
-            for event in runner.run(wanted):
+            run = runner.run(wanted)
+            for event in run:
                 if not isinstance(event, sweep.Progress) or len(times) == rounds + 1:
                     continue
 
                 def save():
                     nonlocal size
-                    meta, arrays = snapshots.to_stored(runner.snapshot())
+                    meta, arrays = snapshots.to_stored(run.snapshot())
                     size = sum(a.nbytes for a in arrays.values())
                     checkpoints.save(folder, meta, arrays)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import importlib.util
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,8 @@ import numpy as np
 
 from experiments.benchmark import torch_peers
 from lth_jax import datasets, models, pruners, training
-from lth_jax.masks import selection
 from lth_jax.sweep import programs
-from lth_jax.training import scoring
+from lth_jax.training import methods
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -126,14 +126,14 @@ def problem(net: str, width: float = 1, epochs: int = 50) -> training.Problem:
     """Edge-popup on a net of the models, batch 128, as the studies train it."""
     count, side, channels = torch_peers.SIZES[net]
     del count
-    recipe = training.TrainConfig(
+    config = training.TrainConfig(
         perturb_epochs=epochs,
         prune_epochs=epochs,
         batch_size=torch_peers.BATCH,
         microbatch=0 if net == "lenet" else 16,
     )
     model = models.build_model(net, (side, side, channels), 10, width=width)
-    return training.Problem(model, pruners.edge_popup(), recipe)
+    return training.Problem(model, pruners.edge_popup(), config)
 
 
 class Stepper:
@@ -143,44 +143,31 @@ class Stepper:
         self,
         problem: training.Problem,
         dataset: datasets.Dataset,
-        kind: str = "prune",
+        kind: training.StageKind = methods.PRUNE,
         size: int = 8,
         sparsity: float = 0.5,
     ):
         """Compiles: `compile_ms` is the time of it, with the first draw of everything."""
         begun = time.perf_counter()
+        self._kind, self.size = kind, size
         self.programs = programs.Programs(problem, "map")
-        self.size = size
-        sizes = jax.eval_shape(lambda: training.initial(problem, jax.random.key(0))).scores
-        kept = selection.tree_kept(sizes, sparsity, problem.pruner.scope)
+        sizes = training.lane_shapes(problem)
         tasks = [
-            training.Task(
-                key=np.uint32(seed),
-                eps=np.float32(np.inf),
-                kept=jax.tree.map(np.int32, kept),
-                scale=np.float32(1),
-                active=np.bool_(True),
-            )
-            for seed in range(size)
+            training.lane_task(problem, sizes, seed, math.inf, sparsity) for seed in range(size)
         ]
-        task = self.programs.stack(tasks, tasks[0], size)
-        self._task = task._replace(key=jax.vmap(jax.random.key)(task.key))
-        self._data = self.programs.everywhere(
-            training.Data(
-                *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
-            )
-        )
-        origin = self.programs.initial(self._task, ())
+        self._task = self.programs.tasks(tasks, tasks[0], size)
+        self._data, _ = self.programs.everywhere(training.lane_data(dataset))
+        origin = self.programs.initial(self._task)
         begin = (origin.weights, origin.scores)
-        self.state = self.programs.start(kind)((self._task, begin, origin), ())
-        self._advance = self.programs.advance(kind)
+        self.state = self.programs.start(kind, self._task, begin, origin)
         self.step(0)
         self.compile_ms = 1e3 * (time.perf_counter() - begun)
 
     def step(self, steps: int) -> float:
         """Takes steps of every lane from the start of an epoch: milliseconds per step and lane."""
-        shared = (self._data, np.int32(0), np.int32(steps), np.int32(10_000))
         begun = time.perf_counter()
-        self.state = self._advance(self.state, self._task, shared)
+        self.state = self.programs.advance(
+            self._kind, self.state, self._task, self._data, 0, steps, 10_000
+        )
         jax.block_until_ready(self.state)
         return 1e3 * (time.perf_counter() - begun) / max(steps, 1) / self.size

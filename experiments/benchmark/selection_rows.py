@@ -19,6 +19,7 @@ import numpy as np
 from experiments.benchmark import measure, torch_peers
 from lth_jax import datasets
 from lth_jax.masks import selection
+from lth_jax.training import methods
 
 _SIZES = (235_200, 1_179_648, 4_000_000)
 _WARM_STEPS = 12  # scores in a row; a warm search begins where that of the step before ended
@@ -40,7 +41,7 @@ def _enlarged_digits() -> datasets.Dataset:
 def _trajectories() -> dict[str, np.ndarray]:
     """[steps, 235,200] |scores| of the first layer, step after step, early and late in training."""
     size = len(jax.local_devices())
-    stepper = measure.Stepper(measure.problem("lenet"), _enlarged_digits(), "prune", size)
+    stepper = measure.Stepper(measure.problem("lenet"), _enlarged_digits(), methods.PRUNE, size)
 
     def follow():
         kept = []

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from experiments.benchmark import measure, torch_peers
 from lth_jax import models
 from lth_jax.models import conv, convolution
-from lth_jax.training import scoring
+from lth_jax.training import methods, scoring
 
 _LANES = 8
 _STEPS = {"lenet": 190, "conv2": 2, "conv4": 1}
@@ -57,8 +57,8 @@ def _peers(net, hows, layouts):
 
 def _lenet(group, rounds):
     dataset, problem = measure.random_data("lenet"), measure.problem("lenet")
-    ours = measure.Stepper(problem, dataset, "prune", _LANES)
-    dense = measure.Stepper(problem, dataset, "perturb", _LANES)
+    ours = measure.Stepper(problem, dataset, methods.PRUNE, _LANES)
+    dense = measure.Stepper(problem, dataset, methods.PERTURB, _LANES)
     timed = {
         "ours": lambda: ours.step(_STEPS["lenet"]),
         "dense": lambda: dense.step(_STEPS["lenet"]),
@@ -83,7 +83,7 @@ def _lenet(group, rounds):
 
 def _conv(net, group, rounds):
     lanes = len(jax.local_devices())
-    ours = measure.Stepper(measure.problem(net), measure.random_data(net), "prune", lanes)
+    ours = measure.Stepper(measure.problem(net), measure.random_data(net), methods.PRUNE, lanes)
     flops, multiply = matrix_rate()
     timed = {
         "ours": lambda: ours.step(_STEPS[net]),
@@ -111,7 +111,7 @@ def _conv(net, group, rounds):
 def _in_loop(group, rounds):
     """Conv-2's gradient as training takes it against the same outside any loop, by either way."""
     dataset = measure.random_data("conv2", torch_peers.BATCH)
-    microbatch = measure.problem("conv2").recipe.microbatch
+    microbatch = measure.problem("conv2").config.microbatch
     example = jnp.zeros((1, *dataset.train.images.shape[1:]))
 
     def gradient_by(convolve, microbatch):

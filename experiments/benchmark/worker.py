@@ -106,11 +106,12 @@ def _peak_mb():
 def _growth(devices, lanes, width):
     jax.config.update("jax_num_cpu_devices", devices)
     from experiments.benchmark import measure
+    from lth_jax.training import methods
 
     dataset, problem = measure.random_data("lenet", 2_560), measure.problem("lenet", width)
     jax.block_until_ready(jax.numpy.zeros(1))
     before = _peak_mb()
-    stepper = measure.Stepper(problem, dataset, "prune", lanes)
+    stepper = measure.Stepper(problem, dataset, methods.PRUNE, lanes)
     stepper.step(2)
     ms = min(stepper.step(10) for _ in range(5))
     n = sum(leaf.size for leaf in jax.tree.leaves(stepper.state.scores)) // lanes

@@ -103,7 +103,11 @@ def try_files(count, seed, sandbox, say):
         folder.mkdir()
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        given = small_study.FLAGS | small_study.SHORT | {"dataset": name, "data_dir": folder, "out": out}
+        given = (
+            small_study.FLAGS
+            | small_study.SHORT
+            | {"dataset": name, "data_dir": folder, "out": out}
+        )
         given |= {"train_size": "0", "offline": "true"}
         ended, wrong = hostile.outcome(digits, [f"--{n}={v}" for n, v in given.items()])
         counts[ended] += 1

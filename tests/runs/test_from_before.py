@@ -18,10 +18,16 @@ from experiments.cli import flags
 from lth_jax import runs, sweep, tickets
 
 FOLDERS = pathlib.Path(__file__).parent / "from_8ccaaaf"
-SHARED = (
-    "--train_size=128 --batch_size=32 --width=0.05 --sparsity=0.5 --perturb_epochs=1 "
-    "--prune_epochs=2 --max_lanes=2 --eps=0.03"
-).split()
+SHARED = [
+    "--train_size=128",
+    "--batch_size=32",
+    "--width=0.05",
+    "--sparsity=0.5",
+    "--perturb_epochs=1",
+    "--prune_epochs=2",
+    "--max_lanes=2",
+    "--eps=0.03",
+]
 FINISHED = [*SHARED, "--method=prune,dense,joint", "--seeds=1", "--keep_tickets"]
 INTERRUPTED = [*SHARED, "--method=perturb_then_prune,prune", "--seeds=2"]
 
