@@ -48,7 +48,7 @@ def _checkpoint(group, rounds):
                 if not isinstance(event, sweep.Progress) or len(times) == rounds + 1:
                     continue
 
-                def save():
+                def save(run=run):
                     nonlocal size
                     meta, arrays = snapshots.to_stored(run.snapshot())
                     size = sum(a.nbytes for a in arrays.values())
