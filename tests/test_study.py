@@ -64,8 +64,7 @@ def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
     assert {"config.json", "results.jsonl", "summary.csv", "accuracy.png", "tickets"} <= files
     for row, file in zip(result.rows, result.tickets(), strict=True):
         kept = lth_jax.tickets.load(file)
-        masks = [m for m in jax.tree.leaves(kept.masks)]
-        assert sum(int(m.sum()) for m in masks) == row["kept"]
+        assert sum(int(m.sum()) for m in jax.tree.leaves(kept.masks)) == row["kept"]
         x = (tiny.dataset().test.images - tiny.dataset().mean) / tiny.dataset().std
         logits, _ = own_model().apply(kept.weights, {}, x, train=False)
         right = (logits.argmax(-1) == tiny.dataset().test.labels).mean()
