@@ -10,7 +10,7 @@ The composition that this library is about, for any model of yours:
 
 from lth_jax.datasets import DATASETS, Dataset, load
 from lth_jax.errors import InputError
-from lth_jax.masks.selection import (
+from lth_jax.masks import (
     apply_mask,
     kept_count,
     kth_largest,
@@ -21,7 +21,7 @@ from lth_jax.masks.selection import (
 )
 from lth_jax.models import INITIALIZERS, MODELS, Model, build_model, from_flax
 from lth_jax.models.convolution import fast_convolutions
-from lth_jax.perturb.ball import (
+from lth_jax.perturb import (
     displacement,
     keep_in_ball,
     project,

@@ -9,7 +9,7 @@ import numpy as np
 
 from lth_jax import datasets, training
 from lth_jax.masks import selection
-from lth_jax.perturb import ball
+from lth_jax.perturb import rounding
 from lth_jax.sweep import plan, rows
 from lth_jax.training import methods, scoring
 
@@ -52,7 +52,7 @@ def run(
         left = sum(jax.tree.leaves(kept)) / sum(s.size for s in jax.tree.leaves(scores))
         task = training.Task(
             key=jax.random.key(np.uint32(seed)),
-            eps=ball.round_toward_zero(math.inf if node.eps is None else node.eps, np.float32),
+            eps=rounding.round_toward_zero(math.inf if node.eps is None else node.eps, np.float32),
             kept=jax.tree.map(np.int32, kept),
             scale=np.float32(left**-0.5),
             active=np.bool_(True),

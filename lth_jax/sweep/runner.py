@@ -11,7 +11,7 @@ import numpy as np
 
 from lth_jax import datasets, training
 from lth_jax.masks import selection
-from lth_jax.perturb import ball
+from lth_jax.perturb import ball, rounding
 from lth_jax.pruners import base as pruners
 from lth_jax.sweep import memory, plan, programs, resume, rows, snapshots
 from lth_jax.training import methods, scoring
@@ -169,7 +169,9 @@ class Grid:
             left = sum(jax.tree.leaves(kept)) / whole
             return training.Task(
                 key=np.uint32(node.seed),
-                eps=ball.round_toward_zero(math.inf if node.eps is None else node.eps, np.float32),
+                eps=rounding.round_toward_zero(
+                    math.inf if node.eps is None else node.eps, np.float32
+                ),
                 kept=jax.tree.map(np.int32, kept),
                 scale=np.float32(left**-0.5),
                 active=np.bool_(active),

@@ -83,8 +83,8 @@ class Recipe:
         for name, known in (
             ("perturb_schedule", SCHEDULES),
             ("prune_schedule", SCHEDULES),
-            ("norm", ball._NORMS),
-            ("unit", ball._UNITS),
+            ("norm", ball.NORMS),
+            ("unit", ball.UNITS),
             ("project_per", ("step", "epoch")),
         ):
             if getattr(self, name) not in known:

@@ -12,7 +12,7 @@ import tiny
 
 from lth_jax import training
 from lth_jax.masks import selection
-from lth_jax.perturb import ball
+from lth_jax.perturb import rounding
 from lth_jax.training import methods, scoring
 
 STEPS_PER_EPOCH, TOTAL = 4, 8
@@ -29,7 +29,7 @@ def setup(kind, noisy=False, eps=0.03, recipe=tiny.RECIPE):
     origin = jax.jit(functools.partial(training.initial, problem))(key)
     task = training.Task(
         key=key,
-        eps=ball.round_toward_zero(eps, np.float32),
+        eps=rounding.round_toward_zero(eps, np.float32),
         kept=jax.tree.map(np.int32, selection.tree_kept(origin.scores, 0.5)),
         scale=np.float32(1),
         active=np.bool_(True),
