@@ -1,1 +1,23 @@
 """Which weights stay: exact selection, its threshold search, the straight-through gradient."""
+
+from lth_jax.masks.selection import (
+    Scope,
+    apply_mask,
+    kept_count,
+    kth_largest,
+    straight_through,
+    topk_mask,
+    tree_kept,
+    tree_topk_mask,
+)
+
+__all__ = [
+    "Scope",
+    "apply_mask",
+    "kept_count",
+    "kth_largest",
+    "straight_through",
+    "topk_mask",
+    "tree_kept",
+    "tree_topk_mask",
+]

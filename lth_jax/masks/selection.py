@@ -6,14 +6,20 @@ Ties go to the lower flat index. How the threshold is found is in threshold.py.
 
 import math
 import operator
+import typing
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lth_jax import errors
 from lth_jax.masks import threshold
+
+Scope = Literal["tensor", "global"]
+Pair = tuple[jax.Array, jax.Array]
 
 
 def kept_count(n: int, sparsity: Any) -> int:
@@ -43,7 +49,7 @@ def kept_count(n: int, sparsity: Any) -> int:
     return n - n * fraction.numerator // fraction.denominator
 
 
-def tree_kept(scores: Any, sparsity: Any, scope: str = "tensor") -> Any:
+def tree_kept(scores: chex.ArrayTree, sparsity: Any, scope: Scope = "tensor") -> chex.ArrayTree:
     """Numbers to keep for a tree of scores, for `tree_topk_mask`.
 
     Args:
@@ -57,11 +63,16 @@ def tree_kept(scores: Any, sparsity: Any, scope: str = "tensor") -> Any:
     Raises:
         ValueError: If scope is unknown or sparsity is not in [0, 1].
     """
+    check_scope(scope)
     if scope == "tensor":
         return jax.tree.map(lambda leaf: kept_count(leaf.size, sparsity), scores)
-    if scope == "global":
-        return kept_count(sum(leaf.size for leaf in jax.tree.leaves(scores)), sparsity)
-    raise ValueError(f"scope must be 'tensor' or 'global', got {scope!r}.")
+    return kept_count(sum(leaf.size for leaf in jax.tree.leaves(scores)), sparsity)
+
+
+def check_scope(scope: Scope) -> None:
+    """Raises a ValueError if a scope is unknown."""
+    if scope not in typing.get_args(Scope):
+        raise ValueError(f"scope must be 'tensor' or 'global', got {scope!r}.")
 
 
 def kth_largest(x: jax.Array, k: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
@@ -79,7 +90,8 @@ def kth_largest(x: jax.Array, k: int | jax.Array, hint: jax.Array | None = None)
         ValueError: If k is concrete and outside [1, n], or x is not float.
     """
     x = jnp.asarray(x)
-    return _kth_largest(x, _checked(k, 1, x.size, "k"), hint)
+    found: jax.Array = _kth_largest(x, _checked(k, 1, x.size, "k"), hint)
+    return found
 
 
 def topk_mask(scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
@@ -102,7 +114,7 @@ def topk_mask(scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None =
 
 def topk_mask_and_threshold(
     scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array]:
+) -> Pair:
     """`topk_mask`, and where a later search over similar scores should start.
 
     Returns:
@@ -110,10 +122,13 @@ def topk_mask_and_threshold(
         hint: [2] in the scores' dtype: a threshold, and how far it may move. Only good as a hint.
     """
     scores = jnp.asarray(scores)
-    return _mask_and_hint(scores, _checked(kept, 0, scores.size, "kept"), hint)
+    found: Pair = _mask_and_hint(scores, _checked(kept, 0, scores.size, "kept"), hint)
+    return found
 
 
-def tree_topk_mask(scores: Any, kept: Any, hints: Any = None) -> Any:
+def tree_topk_mask(
+    scores: chex.ArrayTree, kept: chex.ArrayTree, hints: chex.ArrayTree | None = None
+) -> chex.ArrayTree:
     """Masks of a tree of scores: per tensor, or global over all leaves in jax.tree order.
 
     Args:
@@ -123,11 +138,16 @@ def tree_topk_mask(scores: Any, kept: Any, hints: Any = None) -> Any:
 
     Returns:
         Tree of bool arrays like scores, None where scores are None.
+
+    Raises:
+        ValueError: As for `topk_mask`, or if `kept` is neither one integer nor a tree like scores.
     """
     return tree_topk_mask_and_thresholds(scores, kept, hints)[0]
 
 
-def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> tuple[Any, Any]:
+def tree_topk_mask_and_thresholds(
+    scores: chex.ArrayTree, kept: chex.ArrayTree, hints: chex.ArrayTree | None = None
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """`tree_topk_mask`, and the next step's hints.
 
     Returns:
@@ -136,39 +156,39 @@ def tree_topk_mask_and_thresholds(scores: Any, kept: Any, hints: Any = None) -> 
     """
     leaves, treedef = jax.tree.flatten(scores)
     if not is_global(kept):
-        hints = [None] * len(leaves) if hints is None else treedef.flatten_up_to(hints)
+        errors.check_tree("kept", kept, jax.tree.unflatten(treedef, [0] * len(leaves)))
+        starts = [None] * len(leaves) if hints is None else jax.tree.leaves(hints)
         found = [
             topk_mask_and_threshold(*args)
-            for args in zip(leaves, treedef.flatten_up_to(kept), hints, strict=True)
+            for args in zip(leaves, jax.tree.leaves(kept), starts, strict=True)
         ]
-        masks, hints = zip(*found, strict=True) if found else ((), ())
-        return treedef.unflatten(masks), treedef.unflatten(hints)
+        masks, thresholds = ([pair[place] for pair in found] for place in (0, 1))
+        return jax.tree.unflatten(treedef, masks), jax.tree.unflatten(treedef, thresholds)
     ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
     mask, hint = topk_mask_and_threshold(ranked, kept, hints)
-    masks, start = [], 0
+    parts, start = [], 0
     for leaf in leaves:
-        masks.append(mask[start : start + leaf.size].reshape(leaf.shape))
+        parts.append(mask[start : start + leaf.size].reshape(leaf.shape))
         start += leaf.size
-    return treedef.unflatten(masks), hint
+    return jax.tree.unflatten(treedef, parts), hint
 
 
-def tree_hints(scores: Any, kept: Any) -> Any:
-    """The hints to start a loop carry with: right shapes and dtypes, nothing known yet."""
-    if is_global(kept):
-        dtype = jnp.result_type(*jax.tree.leaves(scores))
-        return jnp.zeros((2,), dtype)
-    return jax.tree.map(lambda leaf: jnp.zeros((2,), leaf.dtype), scores)
+def apply_mask(weights: chex.ArrayTree, mask: chex.ArrayTree) -> chex.ArrayTree:
+    """Weights where the mask is True and 0 elsewhere; leaves with mask None stay as they are.
 
-
-def apply_mask(weights: Any, mask: Any) -> Any:
-    """Weights where the mask is True and 0 elsewhere; leaves with mask None stay as they are."""
+    Raises:
+        ValueError: If the trees differ in structure or shapes.
+    """
+    errors.check_tree("mask", mask, weights, gaps=True)
     # weights first: only then may the other tree hold None in place of a leaf.
     return jax.tree.map(
         lambda w, m: w if m is None else jnp.where(m, w, jnp.zeros_like(w)), weights, mask
     )
 
 
-def straight_through(weights: Any, scores: Any, mask: Any) -> Any:
+def straight_through(
+    weights: chex.ArrayTree, scores: chex.ArrayTree, mask: chex.ArrayTree
+) -> chex.ArrayTree:
     """Masked weights whose gradient reaches scores as if the mask were the scores themselves.
 
     Forward: weights where mask, else 0, exactly. Backward, for a gradient g of the result:
@@ -183,24 +203,37 @@ def straight_through(weights: Any, scores: Any, mask: Any) -> Any:
 
     Returns:
         Tree like weights.
+
+    Raises:
+        ValueError: If the trees differ in structure or shapes.
     """
+    errors.check_tree("scores", scores, weights, gaps=True)
+    errors.check_tree("mask", mask, weights, gaps=True)
     return jax.tree.map(
         lambda w, s, m: w if m is None else _straight_through(w, s, m), weights, scores, mask
     )
 
 
+# The weight, the mask, and an empty array of the score's dtype.
+Residuals = tuple[jax.Array, jax.Array, jax.Array]
+
+
 @jax.custom_vjp
-def _straight_through(weight, score, mask):
+def _straight_through(weight: jax.Array, score: jax.Array, mask: jax.Array) -> jax.Array:
     del score
     return jnp.where(mask, weight, jnp.zeros_like(weight))
 
 
-def _straight_through_forward(weight, score, mask):
+def _straight_through_forward(
+    weight: jax.Array, score: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, Residuals]:
     # A score's dtype travels as an empty array: residuals must be arrays.
     return _straight_through(weight, score, mask), (weight, mask, jnp.zeros((0,), score.dtype))
 
 
-def _straight_through_backward(residuals, g):
+def _straight_through_backward(
+    residuals: Residuals, g: jax.Array
+) -> tuple[jax.Array, jax.Array, None]:
     weight, mask, like_score = residuals
     return jnp.where(mask, g, jnp.zeros_like(g)), (g * weight).astype(like_score.dtype), None
 
@@ -208,12 +241,12 @@ def _straight_through_backward(residuals, g):
 _straight_through.defvjp(_straight_through_forward, _straight_through_backward)
 
 
-def is_global(kept: Any) -> bool:
+def is_global(kept: chex.ArrayTree) -> bool:
     """Whether `kept` is one integer for all leaves together, and no tree of one for each."""
-    return jax.tree_util.treedef_is_leaf(jax.tree.structure(kept))
+    return bool(jax.tree_util.treedef_is_leaf(jax.tree.structure(kept)))
 
 
-def _checked(kept, low, high, name):
+def _checked(kept: int | jax.Array, low: int, high: int, name: str) -> jax.Array:
     """An int32 scalar; a value that is known while tracing is checked."""
     if isinstance(kept, jax.core.Tracer):
         return kept.astype(jnp.int32)
@@ -223,11 +256,11 @@ def _checked(kept, low, high, name):
         raise ValueError(f"{name} must be one integer, got {kept!r}.") from None
     if not low <= value <= high:
         raise ValueError(f"{name} must lie in [{low}, {high}], got {value}.")
-    return jnp.int32(value)
+    return typing.cast(jax.Array, jnp.int32(value))
 
 
 @jax.jit
-def _kth_largest(x, k, hint):
+def _kth_largest(x: jax.Array, k: jax.Array, hint: jax.Array | None) -> jax.Array:
     keys = threshold.keys_of(x).reshape(-1)
     reached, count, _ = threshold.search(keys, k, x.dtype, hint)
     # A threshold that splits off exactly k entries need not be one: the least of them is the k-th.
@@ -236,7 +269,7 @@ def _kth_largest(x, k, hint):
 
 
 @jax.jit
-def _mask_and_hint(scores, kept, hint):
+def _mask_and_hint(scores: jax.Array, kept: jax.Array, hint: jax.Array | None) -> Pair:
     if scores.size == 0:
         return jnp.zeros(scores.shape, bool), jnp.zeros((2,), scores.dtype)
     keys = threshold.keys_of(scores).reshape(-1)
@@ -253,7 +286,7 @@ def _mask_and_hint(scores, kept, hint):
     return mask.reshape(scores.shape), hint
 
 
-def _last_of_the_tied(keys, tied, kept):
+def _last_of_the_tied(keys: jax.Array, tied: jax.Array, kept: jax.Array) -> jax.Array:
     """Index up to which keys equal to `tied` fill up the `kept`; by rows: a long cumsum is slow."""
     width = math.isqrt(keys.size - 1) + 1
     fill = jnp.iinfo(keys.dtype).min

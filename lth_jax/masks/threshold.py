@@ -8,11 +8,13 @@ method does, and one always halves the integers in between: at most bits + 2 pas
 The search ends as soon as a count equals k, so the k-th score itself is needed only for ties.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 _KEY_DTYPE = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
 _SAMPLE = 1024
@@ -21,8 +23,11 @@ _OFFSETS = (-1.0, -0.3, 0.3, 1.0)
 _REACHES = (-4.0, -1.0, 0.0, 1.0, 4.0)
 _SHIFTS = (1, 3, 6, 10, 14)
 
+# low, high, above, below, guesses: see `search`.
+Search = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
-def key_dtype(dtype: Any) -> Any:
+
+def key_dtype(dtype: DTypeLike) -> Any:
     """The integers that hold the keys of a floating point dtype.
 
     Raises:
@@ -50,14 +55,14 @@ def keys_of(x: jax.Array) -> jax.Array:
     return jnp.where((bits & ~low) > infinity, nan, key)
 
 
-def value_of(key: jax.Array, dtype: Any) -> jax.Array:
+def value_of(key: jax.Array, dtype: DTypeLike) -> jax.Array:
     """The float of a key: the inverse of `keys_of`, but for the sign of 0 and NaN's payload."""
     low = jnp.asarray(jnp.iinfo(key.dtype).min, key.dtype)
     return lax.bitcast_convert_type(jnp.where(key < 0, low - key, key), dtype)
 
 
 def search(
-    keys: jax.Array, kept: jax.Array, dtype: Any, hint: jax.Array | None = None
+    keys: jax.Array, kept: jax.Array, dtype: DTypeLike, hint: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A threshold that exactly `kept` keys reach, or the `kept`-th largest key if ties forbid it.
 
@@ -84,11 +89,11 @@ def search(
     guesses = jnp.clip(guesses, least + 1, greatest - 1)
 
     # `above` keys reach low and `below` reach high; below < kept <= above unless kept = 0.
-    def unfinished(state):
+    def unfinished(state: Search) -> jax.Array:
         low, high, above, _, _ = state
         return (above != kept) & (low < high - 1)
 
-    def narrow(state):
+    def narrow(state: Search) -> Search:
         low, high, above, below, guesses = state
         counts = count_reaching(keys, guesses)
         enough = counts >= kept
@@ -98,7 +103,9 @@ def search(
         below = jnp.max(jnp.where(enough, below, counts))
         return low, high, above, below, next_guesses(low, high, above, below)
 
-    def next_guesses(low, high, above, below):
+    def next_guesses(
+        low: jax.Array, high: jax.Array, above: jax.Array, below: jax.Array
+    ) -> jax.Array:
         # In the floats, not in the keys: these are logarithmic around 0.
         wide = jnp.promote_types(dtype, jnp.float32)
         start = jnp.nan_to_num(value_of(low, dtype).astype(wide))
@@ -123,7 +130,7 @@ def search(
     return threshold, count, jnp.stack([value, reach])
 
 
-def count_reaching(keys: jax.Array, thresholds: Any) -> jax.Array:
+def count_reaching(keys: jax.Array, thresholds: Sequence[jax.Array] | jax.Array) -> jax.Array:
     """For each of several thresholds, how many keys reach it.
 
     Args:
@@ -140,7 +147,7 @@ def count_reaching(keys: jax.Array, thresholds: Any) -> jax.Array:
     return jnp.stack(lax.reduce(ones, [jnp.int32(0)] * len(ones), add, (keys.ndim - 1,)))
 
 
-def _sampled_hint(keys, kept, dtype):
+def _sampled_hint(keys: jax.Array, kept: jax.Array, dtype: DTypeLike) -> jax.Array:
     """The k-th largest of every so many keys; its reach is the error that a random sample has."""
     stride = max(keys.size // _SAMPLE, 1)
     sample = jnp.sort(keys[:: stride - (stride % 2 == 0)][:_SAMPLE])

@@ -3,33 +3,36 @@
 max |w - w_0| <= r holds in real arithmetic, not to rounding: the ends w_0 ± r are rounded inward.
 """
 
-from typing import Any, NamedTuple
+import typing
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 
+from lth_jax import errors
 from lth_jax.perturb import rounding
 
-round_toward_zero = rounding.round_toward_zero
-
-_NORMS = ("linf", "l2", "l2_global")
-_UNITS = ("absolute", "std")
+Norm = Literal["linf", "l2", "l2_global"]
+Unit = Literal["absolute", "std"]
+NORMS: tuple[Norm, ...] = typing.get_args(Norm)
+UNITS: tuple[Unit, ...] = typing.get_args(Unit)
+Eps = float | np.floating[Any] | jax.Array
 
 
 class BallState(NamedTuple):
     """What `keep_in_ball` remembers."""
 
-    center: Any  # tree like the weights, a copy
-    radii: Any  # tree like the weights of scalars
+    center: chex.ArrayTree  # like the weights, a copy
+    radii: chex.ArrayTree  # of scalars, like the weights
 
 
 def keep_in_ball(
-    eps: float | jax.Array,
-    norm: str = "linf",
-    unit: str = "absolute",
+    eps: Eps, norm: Norm = "linf", unit: Unit = "absolute"
 ) -> optax.GradientTransformation:
     """Projects the step of the optimizers before it, so that weights stay in a ball.
 
@@ -50,18 +53,23 @@ def keep_in_ball(
         An optax.GradientTransformation; its update needs the params.
 
     Raises:
-        ValueError: If eps is negative or NaN, or norm or unit is unknown.
+        ValueError: If eps is negative or NaN, or norm or unit is unknown; from update, if updates
+            or params are not like the weights at init.
     """
     _check(eps, norm, unit)
 
-    def init(params):
+    def init(params: chex.ArrayTree) -> BallState:
         # A copy: the params' own buffers may be donated.
         center = jax.tree.map(jnp.copy, params)
         return BallState(center, radii(center, eps, unit, norm))
 
-    def update(updates, state, params=None):
+    def update(
+        updates: chex.ArrayTree, state: BallState, params: chex.ArrayTree | None = None
+    ) -> tuple[chex.ArrayTree, BallState]:
         if params is None:
             raise ValueError("keep_in_ball needs params: call update(updates, state, params).")
+        errors.check_tree("params", params, state.center)
+        errors.check_tree("updates", updates, state.center)
         targets = jax.tree.map(_add, params, updates)
         lows, highs = _box(state.center, targets, state.radii, norm)
         return jax.tree.map(_step_inside, updates, params, targets, lows, highs), state
@@ -69,7 +77,13 @@ def keep_in_ball(
     return optax.GradientTransformation(init, update)
 
 
-def project(center: Any, weights: Any, eps: Any, norm: str = "linf", unit: str = "absolute") -> Any:
+def project(
+    center: chex.ArrayTree,
+    weights: chex.ArrayTree,
+    eps: Eps,
+    norm: Norm = "linf",
+    unit: Unit = "absolute",
+) -> chex.ArrayTree:
     """The weights moved into the ball around center; those inside stay as they are.
 
     Args:
@@ -83,20 +97,21 @@ def project(center: Any, weights: Any, eps: Any, norm: str = "linf", unit: str =
         Tree like center.
 
     Raises:
-        ValueError: If eps is negative or NaN, or norm or unit is unknown.
+        ValueError: If eps is negative or NaN, norm or unit is unknown, or the trees differ.
     """
+    errors.check_tree("weights", weights, center)
     lows, highs = _box(center, weights, radii(center, eps, unit, norm), norm)
     return jax.tree.map(jnp.clip, weights, lows, highs)
 
 
 def random_in_ball(
     key: jax.Array,
-    center: Any,
-    eps: Any,
-    norm: str = "linf",
-    unit: str = "absolute",
+    center: chex.ArrayTree,
+    eps: Eps,
+    norm: Norm = "linf",
+    unit: Unit = "absolute",
     shared: bool = False,
-) -> Any:
+) -> chex.ArrayTree:
     """Center plus a uniform draw from the ball, projected so that it lies inside exactly.
 
     The paper's control: entrywise uniform in (-r, r) for "linf"; a uniform point of the Euclidean
@@ -125,7 +140,7 @@ def random_in_ball(
     key_direction, key_length = jax.random.split(key)
     bounds = radii(center, eps, unit, norm)
     leaves, treedef = jax.tree.flatten(center)
-    keys = treedef.unflatten(list(jax.random.split(key_direction, len(leaves))))
+    keys = jax.tree.unflatten(treedef, list(jax.random.split(key_direction, len(leaves))))
     if norm == "linf":
         shifts = jax.tree.map(
             lambda c, r, k: r * jax.random.uniform(k, () if shared else c.shape, c.dtype, -1, 1),
@@ -136,10 +151,12 @@ def random_in_ball(
         lengths = _norms(normals, norm)
         # The volume grows as radius^n, so the n-th root of a uniform number is the length.
         sizes = [leaf.size for leaf in leaves]
-        uniforms = jax.random.uniform(key_length, (len(leaves),))
+        drawn = jax.random.uniform(key_length, (len(leaves),))
+        uniforms: Iterable[jax.Array] = drawn
         if norm == "l2_global":
-            sizes, uniforms = [sum(sizes)] * len(leaves), [uniforms[0]] * len(leaves)
-        parts = treedef.unflatten([u ** (1 / n) for u, n in zip(uniforms, sizes, strict=True)])
+            sizes, uniforms = [sum(sizes)] * len(leaves), [drawn[0]] * len(leaves)
+        roots = [u ** (1 / n) for u, n in zip(uniforms, sizes, strict=True)]
+        parts = jax.tree.unflatten(treedef, roots)
         shifts = jax.tree.map(
             lambda z, r, s, part: z * (r / s * part).astype(z.dtype),
             *(normals, bounds, lengths, parts),
@@ -149,7 +166,9 @@ def random_in_ball(
     return jax.tree.map(jnp.clip, moved, lows, highs)
 
 
-def radii(center: Any, eps: Any, unit: str = "absolute", norm: str = "linf") -> Any:
+def radii(
+    center: chex.ArrayTree, eps: Eps, unit: Unit = "absolute", norm: Norm = "linf"
+) -> chex.ArrayTree:
     """The radius of every tensor's ball, in its dtype, rounded toward zero.
 
     Args:
@@ -167,14 +186,14 @@ def radii(center: Any, eps: Any, unit: str = "absolute", norm: str = "linf") -> 
     """
     _check(eps, norm, unit)
     if unit == "absolute":
-        return jax.tree.map(lambda c: jnp.asarray(round_toward_zero(eps, c.dtype)), center)
+        return jax.tree.map(lambda c: jnp.asarray(rounding.round_toward_zero(eps, c.dtype)), center)
     leaves = jax.tree.leaves(center)
     if norm == "l2_global":
         together = jnp.std(jnp.concatenate([jnp.ravel(rounding.wide(c)) for c in leaves]))
 
-    def one(c):
+    def one(c: jax.Array) -> jax.Array:
         std = together if norm == "l2_global" else jnp.std(rounding.wide(c))
-        in_units = jnp.asarray(round_toward_zero(eps, std.dtype))
+        in_units = jnp.asarray(rounding.round_toward_zero(eps, std.dtype))
         # where, because inf * 0 is NaN: a constant tensor does not move at any eps.
         radius = jnp.where(std == 0, jnp.zeros_like(std), in_units * std)
         return rounding.narrow_toward_zero(radius, c.dtype)
@@ -182,7 +201,7 @@ def radii(center: Any, eps: Any, unit: str = "absolute", norm: str = "linf") -> 
     return jax.tree.map(one, center)
 
 
-def displacement(center: Any, weights: Any) -> float:
+def displacement(center: chex.ArrayTree, weights: chex.ArrayTree) -> float:
     """Largest |w - w_0| of all entries: the certificate, in NumPy float64 on the host.
 
     Exact for float32 and narrower weights of like size, for no float32 subtraction can be trusted
@@ -196,33 +215,34 @@ def displacement(center: Any, weights: Any) -> float:
         The largest displacement; 0 for a tree without entries.
 
     Raises:
-        ValueError: If shapes differ.
+        ValueError: If structures or shapes differ.
     """
+    errors.check_tree("weights", weights, center)
 
-    def one(c, w):
+    def one(c: chex.Array, w: chex.Array) -> float:
         c, w = np.asarray(c).astype(np.float64), np.asarray(w).astype(np.float64)
-        if c.shape != w.shape:
-            raise ValueError(f"expected weights of shape {c.shape}, got {w.shape}.")
-        return np.max(np.abs(w - c), initial=0.0)
+        return float(np.max(np.abs(w - c), initial=0.0))
 
     return float(np.max(jax.tree.leaves(jax.tree.map(one, center, weights)), initial=0.0))
 
 
-def _check(eps, norm, unit):
-    if norm not in _NORMS:
-        raise ValueError(f"norm must be one of {_NORMS}, got {norm!r}.")
-    if unit not in _UNITS:
-        raise ValueError(f"unit must be one of {_UNITS}, got {unit!r}.")
+def _check(eps: Eps, norm: Norm, unit: Unit) -> None:
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {NORMS}, got {norm!r}.")
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {UNITS}, got {unit!r}.")
     # `not >=` catches NaN, too.
     if not isinstance(eps, jax.core.Tracer) and not np.all(np.asarray(eps, np.float64) >= 0):
         raise ValueError(f"eps must be a number >= 0, got {eps!r}.")
 
 
-def _add(param, update):
+def _add(param: jax.Array, update: jax.Array) -> jax.Array:
     return param + update
 
 
-def _step_inside(update, param, target, low, high):
+def _step_inside(
+    update: jax.Array, param: jax.Array, target: jax.Array, low: jax.Array, high: jax.Array
+) -> jax.Array:
     """The update if it ends in [low, high], else the step to the nearest point in there."""
     param = lax.optimization_barrier(param)  # see rounding.ends
     step = jnp.clip(target, low, high) - param
@@ -232,7 +252,9 @@ def _step_inside(update, param, target, low, high):
     return jnp.where((low <= target) & (target <= high), update, step)
 
 
-def _box(center, targets, bounds, norm):
+def _box(
+    center: chex.ArrayTree, targets: chex.ArrayTree, bounds: chex.ArrayTree, norm: Norm
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Entrywise ends of an interval inside the ball that holds the targets' projection."""
     if norm != "linf":
         lengths = _norms(jax.tree.map(jnp.subtract, targets, center), norm)
@@ -245,7 +267,9 @@ def _box(center, targets, bounds, norm):
     return low, jax.tree.map(lambda pair: pair[1], pairs, is_leaf=is_pair)
 
 
-def _entry_bounds(target, center, radius, length):
+def _entry_bounds(
+    target: jax.Array, center: jax.Array, radius: jax.Array, length: jax.Array
+) -> jax.Array:
     wide = rounding.wide(radius)
     scale = wide / jnp.where(length > 0, length, 1) * (1 - rounding.NORM_ERROR)
     scaled = jnp.abs(target - center) * scale.astype(target.dtype)
@@ -255,7 +279,8 @@ def _entry_bounds(target, center, radius, length):
     )
 
 
-def _norms(tree, norm):
+def _norms(tree: chex.ArrayTree, norm: Norm) -> chex.ArrayTree:
+    """The Euclidean norm of each tensor, or that of all together in each place."""
     lengths = jax.tree.map(rounding.norm, tree)
     if norm == "l2":
         return lengths

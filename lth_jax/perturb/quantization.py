@@ -1,6 +1,9 @@
 """Weights within a radius of their centers, as low-bit steps whose rounding errors cancel."""
 
 import numpy as np
+import numpy.typing as npt
+
+Float32s = npt.NDArray[np.float32]
 
 MIN_BITS, MAX_BITS = 2, 16
 
@@ -16,7 +19,7 @@ def top_level(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
-def inside(center: np.ndarray, wanted: np.ndarray, radius: float) -> np.ndarray:
+def inside(center: Float32s, wanted: npt.NDArray[np.floating], radius: float) -> Float32s:
     """The float32 near `wanted` at a distance of at most `radius` from `center`, in float64.
 
     Args:
@@ -28,7 +31,7 @@ def inside(center: np.ndarray, wanted: np.ndarray, radius: float) -> np.ndarray:
         [...] float32.
     """
     exact = center.astype(np.float64)
-    weights = np.clip(wanted, exact - radius, exact + radius).astype(np.float32)
+    weights: Float32s = np.clip(wanted, exact - radius, exact + radius).astype(np.float32)
     while True:
         outside = np.abs(weights.astype(np.float64) - exact) > radius
         if not outside.any():
@@ -36,7 +39,9 @@ def inside(center: np.ndarray, wanted: np.ndarray, radius: float) -> np.ndarray:
         weights = np.where(outside, np.nextafter(weights, center), weights)
 
 
-def rebuild(center: np.ndarray, levels: np.ndarray, radius: float, bits: int) -> np.ndarray:
+def rebuild(
+    center: Float32s, levels: npt.NDArray[np.integer], radius: float, bits: int
+) -> Float32s:
     """The weights that levels stand for: center + level·radius/top, rounded into the ball.
 
     Args:
@@ -55,8 +60,12 @@ def rebuild(center: np.ndarray, levels: np.ndarray, radius: float, bits: int) ->
 
 
 def levels_of(
-    center: np.ndarray, wanted: np.ndarray, mask: np.ndarray, radius: float, bits: int
-) -> np.ndarray:
+    center: Float32s,
+    wanted: npt.NDArray[np.floating],
+    mask: npt.NDArray[np.bool_],
+    radius: float,
+    bits: int,
+) -> npt.NDArray[np.int32]:
     """Rounds perturbations to levels, handing each rounding error to the next kept entry.
 
     So the sum over the first axis is off by half a step, not by half a step per entry, unless
@@ -90,7 +99,9 @@ def levels_of(
     return levels
 
 
-def carried(center: np.ndarray, wanted: np.ndarray, mask: np.ndarray, radius: float) -> np.ndarray:
+def carried(
+    center: Float32s, wanted: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_], radius: float
+) -> Float32s:
     """Rounds weights to float32 in the ball, handing each rounding error to the next kept entry.
 
     Args:

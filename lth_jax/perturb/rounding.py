@@ -1,17 +1,19 @@
 """Arithmetic whose rounding goes to a known side: toward zero, or toward a center."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike, DTypeLike
 
 # Bound, with room, of the relative error of `norm`.
 NORM_ERROR = 2.0**-14
 
 
-def round_toward_zero(eps: Any, dtype: Any = np.float32) -> Any:
+def round_toward_zero(eps: ArrayLike | Sequence[float], dtype: DTypeLike = np.float32) -> Any:
     """The largest number of a dtype that is not above eps (float32(0.05) is above 0.05).
 
     Args:
@@ -20,7 +22,7 @@ def round_toward_zero(eps: Any, dtype: Any = np.float32) -> Any:
         dtype: Floating point.
 
     Returns:
-        Array of dtype and eps' shape.
+        Array of dtype and eps' shape: NumPy's, or JAX's for a traced eps.
     """
     if isinstance(eps, jax.core.Tracer):
         return narrow_toward_zero(eps, dtype)
@@ -38,7 +40,7 @@ def ends(center: jax.Array, radius: jax.Array) -> tuple[jax.Array, jax.Array]:
     return -_upper_end(-center, radius), _upper_end(center, radius)
 
 
-def _upper_end(center, radius):
+def _upper_end(center: jax.Array, radius: jax.Array) -> jax.Array:
     end = center + radius
     virtual = end - center
     error = (center - (end - virtual)) + (radius - virtual)
@@ -60,7 +62,7 @@ def wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def narrow_toward_zero(x: jax.Array, dtype: Any) -> jax.Array:
+def narrow_toward_zero(x: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Casts numbers >= 0; XLA may keep excess precision through a pair of casts, so via bits."""
     x = jnp.asarray(x)
     if jnp.finfo(dtype).bits >= jnp.finfo(x.dtype).bits:

@@ -1,23 +1,107 @@
-"""What a pruning algorithm is: a tuple of pure functions over trees of weights and scores."""
+"""What a pruning algorithm is: a tuple of pure functions over trees of weights and scores.
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+In all of them `scores` is a tree like the weights with None where a leaf is not pruned, and `kept`
+a tree of integers like the scores (scope "tensor") or one integer (scope "global"). `state` is
+whatever the algorithm carries from step to step; it must belong to the scores it comes with.
+"""
 
+from typing import Any, NamedTuple, Protocol
+
+import chex
 import jax
 import jax.numpy as jnp
 
 from lth_jax.masks import selection
 
-PyTree = Any
+Path = tuple[Any, ...]  # of a leaf in its tree, as jax.tree_util writes it
 
 
-def prunable(path: tuple, leaf: jax.Array) -> bool:
+class Prunable(Protocol):
+    """Chooses the leaves that get scores."""
+
+    def __call__(self, path: Path, leaf: jax.Array, /) -> bool:
+        """Returns whether the leaf is pruned."""
+
+
+class Init(Protocol):
+    """Draws the initial scores."""
+
+    def __call__(self, key: jax.Array, weights: chex.ArrayTree) -> chex.ArrayTree:
+        """Returns the scores, None where a leaf is not pruned."""
+
+
+class Subnetwork(Protocol):
+    """The network of a training step; differentiable by weights and scores."""
+
+    def __call__(
+        self,
+        key: jax.Array,
+        weights: chex.ArrayTree,
+        scores: chex.ArrayTree,
+        kept: chex.ArrayTree,
+        state: chex.ArrayTree | None = None,
+    ) -> chex.ArrayTree:
+        """Returns the pruned weights."""
+
+
+class Mask(Protocol):
+    """The final mask; deterministic, with exactly `kept` ones."""
+
+    def __call__(
+        self, scores: chex.ArrayTree, kept: chex.ArrayTree, state: chex.ArrayTree | None = None
+    ) -> chex.ArrayTree:
+        """Returns a tree of bool arrays like the scores."""
+
+
+class Apply(Protocol):
+    """Prunes by a mask that is fixed; differentiable by weights."""
+
+    def __call__(self, weights: chex.ArrayTree, mask: chex.ArrayTree) -> chex.ArrayTree:
+        """Returns the pruned weights."""
+
+
+class InitState(Protocol):
+    """Builds the state of the first step."""
+
+    def __call__(
+        self,
+        key: jax.Array,
+        weights: chex.ArrayTree,
+        scores: chex.ArrayTree,
+        kept: chex.ArrayTree,
+    ) -> chex.ArrayTree:
+        """Returns the state."""
+
+
+class AfterStep(Protocol):
+    """What happens between steps, such as drawing weights anew."""
+
+    def __call__(
+        self,
+        key: jax.Array,
+        step: int | jax.Array,
+        weights: chex.ArrayTree,
+        scores: chex.ArrayTree,
+        kept: chex.ArrayTree,
+        state: chex.ArrayTree,
+    ) -> tuple[chex.ArrayTree, chex.ArrayTree, chex.ArrayTree]:
+        """Returns weights, scores and state."""
+
+
+class Penalty(Protocol):
+    """What the scores add to the loss; differentiable."""
+
+    def __call__(self, scores: chex.ArrayTree, kept: chex.ArrayTree) -> jax.Array | float:
+        """Returns a scalar."""
+
+
+def prunable(path: Path, leaf: jax.Array) -> bool:
     """The default choice of what is pruned: every leaf of two axes or more."""
     del path
     return jnp.ndim(leaf) >= 2
 
 
-def choose(weights: PyTree, scores: PyTree) -> PyTree:
+def choose(weights: chex.ArrayTree, scores: chex.ArrayTree) -> chex.ArrayTree:
     """The weights that have scores; None in place of the others.
 
     Args:
@@ -30,43 +114,50 @@ def choose(weights: PyTree, scores: PyTree) -> PyTree:
     return jax.tree.map(lambda w, s: None if s is None else w, weights, scores)
 
 
-def merge(weights: PyTree, chosen: PyTree) -> PyTree:
+def merge(weights: chex.ArrayTree, chosen: chex.ArrayTree) -> chex.ArrayTree:
     """The inverse of `choose`: `weights` with the leaves that `chosen` has put back."""
     return jax.tree.map(lambda w, c: w if c is None else c, weights, chosen)
 
 
-def no_state(key: jax.Array, weights: PyTree, scores: PyTree, kept: PyTree) -> PyTree:
+def no_state(
+    key: jax.Array, weights: chex.ArrayTree, scores: chex.ArrayTree, kept: chex.ArrayTree
+) -> chex.ArrayTree:
     """The `init_state` of a pruner that carries nothing from step to step."""
     del key, weights, scores, kept
     return ()
 
 
-def same_after_step(key, step, weights, scores, kept, state) -> tuple[PyTree, PyTree, PyTree]:
+def same_after_step(
+    key: jax.Array,
+    step: int | jax.Array,
+    weights: chex.ArrayTree,
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    state: chex.ArrayTree,
+) -> tuple[chex.ArrayTree, chex.ArrayTree, chex.ArrayTree]:
     """The `after_step` of a pruner that changes nothing between steps."""
     del key, step, kept
     return weights, scores, state
 
 
-def no_penalty(scores: PyTree, kept: PyTree) -> float:
+def no_penalty(scores: chex.ArrayTree, kept: chex.ArrayTree) -> float:
     """The `penalty` of a pruner that adds nothing to the loss."""
     del scores, kept
     return 0.0
 
 
 class Pruner(NamedTuple):
-    """A pruning algorithm.
+    """A pruning algorithm. `name` is what rows and config.json call it.
 
-    `scores` is a tree like the weights with None where a leaf is not pruned. `kept` is a tree of
-    integers like the scores (scope "tensor") or one integer (scope "global"). `state` may be left
-    out everywhere but in `after_step`; with it, work is shared between steps, and it must belong
-    to the scores it comes with.
+    `state` may be left out everywhere but in `after_step`; with it, work is shared between steps.
     """
 
-    scope: str  # "tensor" or "global"
-    init: Callable  # (key, weights) -> scores
-    subnetwork: Callable  # (key, weights, scores, kept, state) -> pruned weights, differentiable
-    mask: Callable  # (scores, kept, state) -> the final mask, exactly `kept` ones
-    apply: Callable = selection.apply_mask  # (weights, mask) -> pruned weights, of a fixed mask
-    init_state: Callable = no_state  # (key, weights, scores, kept) -> state
-    after_step: Callable = same_after_step  # (key, step, weights, scores, kept, state) -> the three
-    penalty: Callable = no_penalty  # (scores, kept) -> scalar
+    name: str
+    scope: selection.Scope
+    init: Init
+    subnetwork: Subnetwork
+    mask: Mask
+    apply: Apply = selection.apply_mask
+    init_state: InitState = no_state
+    after_step: AfterStep = same_after_step
+    penalty: Penalty = no_penalty

@@ -102,6 +102,13 @@ def test_any_hint_gives_the_same_mask():
             np.testing.assert_array_equal(find(scores, N // 2, hint)[0], oracle(scores, N // 2))
 
 
+def unknown_hints(scores, kept):
+    """The hints to start a loop carry with: right shapes and dtypes, nothing known yet."""
+    if selection.is_global(kept):
+        return jnp.zeros((2,), jnp.result_type(*jax.tree.leaves(scores)))
+    return jax.tree.map(lambda leaf: jnp.zeros((2,), leaf.dtype), scores)
+
+
 def test_hints_live_in_a_loop_carry_and_in_lanes():
     scores = {"a": jnp.asarray(ADVERSARIES["normal"]).reshape(-1, 1), "b": None}
 
@@ -112,7 +119,7 @@ def test_hints_live_in_a_loop_carry_and_in_lanes():
             masks, hints = selection.tree_topk_mask_and_thresholds(moved, scope_kept(kept), hints)
             return hints, masks
 
-        start = selection.tree_hints(scores, scope_kept(kept))
+        start = unknown_hints(scores, scope_kept(kept))
         masks = jax.tree.map(lambda s: jnp.zeros(s.shape, bool), scores)
         return jax.lax.fori_loop(0, 4, body, (start, masks))[1]
 
@@ -245,3 +252,21 @@ def test_the_gradient_is_the_straight_through_one(transform):
         np.testing.assert_array_equal(by_weights["w"], np.where(mask["w"], g, 0))
         np.testing.assert_array_equal(by_weights["bias"], 1)
         np.testing.assert_array_equal(by_scores["w"], g * weights["w"] * np.sign(s))
+
+
+def test_trees_that_differ_are_refused_while_tracing():
+    weights = {"a": jnp.ones((2, 3)), "b": jnp.ones(3)}
+    scores = {"a": jnp.ones((2, 3)), "b": None}
+    mask = jax.tree.map(lambda s: s > 0, scores)
+    assert jax.eval_shape(selection.apply_mask, weights, mask)["b"].shape == (3,)
+    wrongs = [{"a": jnp.ones((3, 2)), "b": None}, {"a": jnp.ones((2, 3))}, {"a": None, "c": None}]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="expected scores of shape .*, got "):
+            jax.eval_shape(selection.straight_through, weights, wrong, mask)
+        with pytest.raises(ValueError, match="expected mask of shape .*, got "):
+            jax.eval_shape(selection.straight_through, weights, scores, wrong)
+        with pytest.raises(ValueError, match="expected mask of shape .*, got "):
+            jax.jit(selection.apply_mask)(weights, wrong)
+    for kept in ({"a": 1, "b": 1}, [1], {"a": jnp.ones(1, jnp.int32), "b": None}):
+        with pytest.raises(ValueError, match="expected kept of .*, got "):
+            jax.jit(selection.tree_topk_mask)(scores, kept)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from lth_jax.perturb import ball
+from lth_jax.perturb import ball, rounding
 
 OPTIMIZERS = {
     "sgd": optax.sgd(0.3),
@@ -53,7 +53,7 @@ def test_no_optimizer_leaves_the_ball_with_donated_buffers(name, dtype, key):
     center = weights_of(key_weights, dtype)
     for eps in [0.05, 0.0371]:
         weights, state = walk(key_pull, center, eps, OPTIMIZERS[name])
-        radius = float(ball.round_toward_zero(eps, dtype))
+        radius = float(rounding.round_toward_zero(eps, dtype))
         assert radius <= eps
         assert radius * 0.98 <= ball.displacement(center, weights) <= radius
         assert ball.displacement(center, state[-1].center) == 0
@@ -145,7 +145,7 @@ def test_eps_may_be_traced_and_batched(norm, key):
         updates, _ = tx.update(grads, tx.init(center), center)
         return optax.apply_updates(center, updates)
 
-    epses = ball.round_toward_zero([0.0, 0.05, 0.3, np.inf], np.float32)
+    epses = rounding.round_toward_zero([0.0, 0.05, 0.3, np.inf], np.float32)
     lanes = jax.jit(jax.vmap(one))(epses)
     for i, eps in enumerate(epses):
         alone = jax.jit(one)(eps)
@@ -191,18 +191,18 @@ def test_standard_deviations_are_each_tensors_own_and_a_constant_tensor_does_not
 @pytest.mark.parametrize("dtype", [*DTYPES, np.float64])
 def test_radii_are_the_largest_numbers_not_above_eps(dtype):
     for eps in [0.05, 0.1, 1 / 3, 1e-7, 0.0, 12345.678]:
-        found = ball.round_toward_zero(eps, dtype)
+        found = rounding.round_toward_zero(eps, dtype)
         above = np.nextafter(found, np.full_like(found, np.inf))
         assert float(found) <= eps < float(above)
-    assert np.isinf(float(ball.round_toward_zero(np.inf, dtype)))
-    assert np.isfinite(float(ball.round_toward_zero(1e300, dtype)))
+    assert np.isinf(float(rounding.round_toward_zero(np.inf, dtype)))
+    assert np.isfinite(float(rounding.round_toward_zero(1e300, dtype)))
 
 
 def test_a_traced_eps_is_narrowed_toward_zero_inside_jit():
     epses = jnp.linspace(0.001, 0.2, 200)
     for dtype in [jnp.bfloat16, jnp.float16]:
-        narrow = jax.jit(lambda e, dtype=dtype: ball.round_toward_zero(e, dtype))(epses)
-        expected = ball.round_toward_zero(np.float64(epses), dtype)
+        narrow = jax.jit(lambda e, dtype=dtype: rounding.round_toward_zero(e, dtype))(epses)
+        expected = rounding.round_toward_zero(np.float64(epses), dtype)
         np.testing.assert_array_equal(np.float64(narrow), np.float64(expected))
 
 
@@ -211,7 +211,7 @@ def test_a_traced_eps_is_narrowed_toward_zero_inside_jit():
 def test_random_points_lie_inside_and_fill_the_ball(jitted, norm, key):
     center = weights_of(key)
     draw = jax.jit(ball.random_in_ball, static_argnums=3) if jitted else ball.random_in_ball
-    point = draw(jax.random.key(1), center, ball.round_toward_zero(0.05, np.float32), norm)
+    point = draw(jax.random.key(1), center, rounding.round_toward_zero(0.05, np.float32), norm)
     assert 0.0499 < _size(center, point, norm) <= 0.05
     if norm == "linf":
         mean = np.mean(np.abs(np.float64(point["a"]) - np.float64(center["a"])))
@@ -220,7 +220,7 @@ def test_random_points_lie_inside_and_fill_the_ball(jitted, norm, key):
 
 def test_random_points_do_not_round_out_of_a_small_ball(key):
     center = {"a": jnp.linspace(1, 2, 500)}
-    for eps in ball.round_toward_zero([3e-7, 5e-7], np.float32):
+    for eps in rounding.round_toward_zero([3e-7, 5e-7], np.float32):
         for shared in [False, True]:
             point = ball.random_in_ball(jax.random.clone(key), center, eps, shared=shared)
             assert ball.displacement(center, point) <= eps
@@ -268,3 +268,21 @@ def test_wrong_words_and_missing_params_are_refused(key):
     tx = ball.keep_in_ball(0.1)
     with pytest.raises(ValueError, match="params"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_trees_that_differ_are_refused_while_tracing():
+    center = {"a": jnp.ones((2, 3)), "b": jnp.ones(3)}
+    tx = ball.keep_in_ball(0.1)
+    state = tx.init(center)
+    for wrong, message in (
+        (center | {"b": jnp.ones(1)}, r"shape \(3,\) at \['b'\], got shape \(1,\) at \['b'\]"),
+        ({"a": center["a"]}, r"shape \(3,\) at \['b'\], got nothing"),
+    ):
+        with pytest.raises(ValueError, match="expected updates of " + message):
+            jax.jit(tx.update)(wrong, state, center)
+        with pytest.raises(ValueError, match="expected params of " + message):
+            jax.eval_shape(tx.update, center, state, wrong)
+        with pytest.raises(ValueError, match="expected weights of " + message):
+            jax.jit(ball.project)(center, wrong, 0.1)
+        with pytest.raises(ValueError, match="expected weights of " + message):
+            ball.displacement(center, wrong)

@@ -1,5 +1,7 @@
 """The contract that every pruner of the registry keeps, and what edge-popup does beyond it."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,15 @@ def weights():
         "dense": {"kernel": jax.random.normal(keys[1], (12, 5)), "bias": jnp.ones(5)},
         "norm": {"scale": jax.random.normal(keys[2], (5,))},
     }
+
+
+def test_the_literal_of_names_is_the_registry():
+    assert typing.get_args(pruners.PrunerName) == tuple(pruners.PRUNERS)
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_a_pruner_knows_its_name_and_scope(name, scope):
+    assert pruners.PRUNERS[name](scope=scope)[:2] == (name, scope)
 
 
 def prepare(name, scope, weights, sparsity=0.7):
@@ -129,3 +140,17 @@ def test_counts_of_the_other_scope_are_refused(scope, weights):
     scores = pruner.init(jax.random.key(0), weights)
     with pytest.raises(ValueError, match="for kept with scope"):
         pruner.mask(scores, selection.tree_kept(scores, 0.5, other))
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_trees_that_differ_are_refused_while_tracing(name, scope, weights):
+    pruner, scores, kept = prepare(name, scope, weights)
+    key = jax.random.key(0)
+    wrong = scores | {"conv": {"kernel": jnp.ones((3, 3, 2, 5))}}
+    with pytest.raises(ValueError, match="expected .* of .*, got "):
+        jax.eval_shape(pruner.subnetwork, key, weights, wrong, kept)
+    with pytest.raises(ValueError, match="expected .* of .*, got "):
+        jax.eval_shape(pruner.apply, weights, pruner.mask(wrong, kept))
+    if scope == "tensor":
+        with pytest.raises(ValueError, match="expected kept of .*, got "):
+            pruner.mask(scores, kept | {"norm": {"scale": 1}})

@@ -1,0 +1,13 @@
+"""Pruning algorithms by name."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from lth_jax.pruners import base
+from lth_jax.pruners.edge_popup import edge_popup
+
+PrunerName = Literal["edge_popup"]
+
+# name -> (scope=..., options of its own) -> Pruner. A new algorithm is a file, a line here, and its
+# name one in PrunerName: the contract tests run over this table.
+PRUNERS: dict[str, Callable[..., base.Pruner]] = {"edge_popup": edge_popup}
