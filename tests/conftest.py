@@ -13,12 +13,34 @@ import small_study
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-# Nearly all of a test's time is compiling: what two tests both need is compiled once a session.
-_cache = tempfile.TemporaryDirectory(prefix="lth_jax_compiled_")
-jax.config.update("jax_compilation_cache_dir", _cache.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.devices()  # The backend is up from here on: no study's main() can change these settings.
+
+_cache = pytest.StashKey[tempfile.TemporaryDirectory]()
+
+
+def pytest_configure(config):
+    """Nearly all of a test's time is compiling: one cache for all processes of a run of the tests.
+
+    The process that starts the others makes it, tells them where it is, and removes it.
+    """
+    if not hasattr(config, "workerinput"):
+        config.stash[_cache] = tempfile.TemporaryDirectory(prefix="lth_jax_compiled_")
+        config.add_cleanup(config.stash[_cache].cleanup)
+        place = config.stash[_cache].name
+    else:
+        place = config.workerinput["compiled"]
+    jax.config.update("jax_compilation_cache_dir", place)
+    # JAX does not write its cache whole or not at all: who reads an entry too early compiles again.
+    early = "ignore:Error reading persistent compilation cache entry:UserWarning"
+    config.addinivalue_line("filterwarnings", early)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Of pytest-xdist: what a worker gets to know."""
+    node.workerinput["compiled"] = node.config.stash[_cache].name
 
 
 @pytest.fixture(autouse=True)

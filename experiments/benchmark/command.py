@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+from typing import Any
 
 import jax
 import rich.console
@@ -23,9 +24,9 @@ import rich.table
 
 from experiments import cli
 from experiments.benchmark import grid_rows, measure, selection_rows, step_rows
-from lth_jax import errors
+from lth_jax import errors, files
 
-_WIDTH = 110
+_WIDTH = 130
 GROUPS = [*selection_rows.GROUPS, *step_rows.GROUPS, *grid_rows.GROUPS]
 
 
@@ -37,14 +38,14 @@ class Config:
     rounds: int = cli.setting(5, "Rounds after warming up; a time is the median over them.")
     out: str = cli.setting("benchmark.json", "File of the results.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rounds < 1:
-            raise ValueError(f"--rounds must be at least 1, got {self.rounds}.")
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}.")
 
 
-def machine() -> dict:
+def machine() -> dict[str, Any]:
     """Where the times come from."""
-    found = {}
+    found: dict[str, str | None] = {}
     for package in ("jax", "jaxlib", "torch", "numpy", "flax", "optax"):
         try:
             found[package] = importlib.metadata.version(package)
@@ -63,7 +64,7 @@ def machine() -> dict:
     }
 
 
-def table(rows: list[dict]) -> rich.table.Table:
+def table(rows: list[dict[str, Any]]) -> rich.table.Table:
     """The rows as the command prints them."""
     shown = rich.table.Table(title="benchmark: median times, ratio = peer / ours")
     for head in ("row", "ours ms", "peer ms", "ratio", "target", "reached"):
@@ -79,7 +80,7 @@ def table(rows: list[dict]) -> rich.table.Table:
     return shown
 
 
-def run(config: Config) -> list[dict]:
+def run(config: Config) -> list[dict[str, Any]]:
     """Measures the rows that `only` asks for, prints the table and writes the file.
 
     Args:
@@ -99,7 +100,8 @@ def run(config: Config) -> list[dict]:
     path = pathlib.Path(config.out)
     if not path.absolute().parent.is_dir():
         raise errors.InputError(f"--out={config.out}: there is no such folder.")
-    conditions, rows = machine(), []
+    conditions = machine()
+    rows: list[dict[str, Any]] = []
     console = rich.console.Console()
     if not console.is_terminal:  # Names are not to be cut short in a file or a pipe.
         console.width = max(console.width, _WIDTH)
@@ -113,7 +115,7 @@ def run(config: Config) -> list[dict]:
         # After every group: a run that is stopped leaves what it has.
         text = json.dumps({**conditions, "rounds": config.rounds, "rows": rows}, allow_nan=False)
         try:
-            path.write_text(text + "\n")
+            files.write(path, text + "\n")
         except OSError as error:
             raise errors.InputError(f"--out={config.out}: {error.strerror}.") from None
         for row in measured:

@@ -3,11 +3,14 @@
 import os
 import statistics
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark import measure, worker
+from experiments.benchmark import measure, own_process, processes
 from experiments.cli import image_flags
 from lth_jax import sweep
 from lth_jax.runs import checkpoints
@@ -17,18 +20,15 @@ _LANES = 32
 _WIDTHS, _BLOCKS = (1, 2, 4, 8), (2, 4, 8, 16)
 
 
-def _grid(group, rounds):
+def _grid(group: measure.Group, rounds: int) -> list[measure.Row]:
     """A grid of 32 lanes against a run of one lane on each core, at the same time."""
-    _, _, run = worker.grid_of(_LANES)
+    _, _, run = own_process.grid_of(_LANES)
     cores = sorted(os.sched_getaffinity(0))[: len(jax.local_devices())]
-    singles = [worker.Single(core) for core in cores]
-
-    def side_by_side():
-        for single in singles:
-            single.ask()
-        return max([single.answer() for single in singles]) / len(singles)
-
-    timed = {"ours": lambda: measure.milliseconds(run) / _LANES, "peer": side_by_side}
+    singles = [own_process.on_core(core) for core in cores]
+    timed = {
+        "ours": lambda: measure.milliseconds(run) / _LANES,
+        "peer": lambda: processes.together(singles, "go"),
+    }
     times = measure.in_turn(timed, rounds)
     for single in singles:
         single.close()
@@ -37,10 +37,11 @@ def _grid(group, rounds):
     return [measure.Row(name, ours, peer, t, notes) for name, t in group.targets.items()]
 
 
-def _checkpoint(group, rounds):
+def _checkpoint(group: measure.Group, rounds: int) -> list[measure.Row]:
     """The time between two checkpoints with and without writing one, for a block of 16 lanes."""
-    runner, wanted, _ = worker.grid_of(16, 1_280)
-    times, size = [], 0
+    runner, wanted, _ = own_process.grid_of(16, 1_280)
+    times: list[float] = []
+    size = 0
     with tempfile.TemporaryDirectory() as folder:
         while len(times) < rounds + 1:
             run = runner.run(wanted)
@@ -48,7 +49,7 @@ def _checkpoint(group, rounds):
                 if not isinstance(event, sweep.Progress) or len(times) == rounds + 1:
                     continue
 
-                def save(run=run):
+                def save(run: sweep.Run = run) -> None:
                     nonlocal size
                     meta, arrays = snapshots.to_stored(run.snapshot())
                     size = sum(a.nbytes for a in arrays.values())
@@ -64,13 +65,13 @@ def _checkpoint(group, rounds):
     ]
 
 
-def _startup(group, rounds):
+def _startup(group: measure.Group, rounds: int) -> list[measure.Row]:
     """A second start against the first, with an empty cache folder in every round."""
     cold, warm = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
-            cold.append(worker.first_step(cache))
-            warm.append(worker.first_step(cache))
+            cold.append(own_process.first_step(cache))
+            warm.append(own_process.first_step(cache))
     ours, peer = statistics.median(warm), statistics.median(cold)
     return [
         measure.Row(name, ours, peer, target, {"peer": "the first start"})
@@ -78,17 +79,17 @@ def _startup(group, rounds):
     ]
 
 
-def exponent(x: list[float], y: list[float]) -> float:
+def exponent(x: Sequence[float], y: Sequence[float]) -> float:
     """The p of the power law y = c · x^p that fits best in logarithms."""
     return float(np.polyfit(np.log(x), np.log(np.maximum(y, 1e-9)), 1)[0])
 
 
 def _estimate() -> int:
-    image = jax.ShapeDtypeStruct((28, 28, 1), np.uint8)
+    image = jax.eval_shape(lambda: jnp.zeros((28, 28, 1), np.uint8))
     return memory.lane_bytes(measure.problem("lenet"), "map", image)
 
 
-def _growth(group, rounds):
+def _growth(group: measure.Group, rounds: int) -> list[measure.Row]:
     """Each point in a process of its own; the peer is what linear growth would take."""
     del rounds  # A point is the least of five already.
     devices = len(jax.local_devices())
@@ -99,15 +100,16 @@ def _growth(group, rounds):
     }
     rows = []
     for name, target in group.targets.items():
-        found = [worker.growth(*point) for point in points[name]]
-        x = {
+        found = [own_process.growth(*point) for point in points[name]]
+        axes: dict[str, list[float]] = {
             "growth/weights": [f["n"] for f in found],
-            "growth/lanes": [p[1] for p in points[name]],
-            "growth/devices": [p[0] for p in points[name]],
-        }[name]
+            "growth/lanes": [lanes for _, lanes, _ in points[name]],
+            "growth/devices": [devices for devices, _, _ in points[name]],
+        }
+        x = axes[name]
         # Per block: a step of all its lanes.
         ms = [f["ms"] * p[1] for f, p in zip(found, points[name], strict=True)]
-        notes = {"x": x, "ms": ms, "mb": [f["mb"] for f in found]}
+        notes: dict[str, Any] = {"x": x, "ms": ms, "mb": [f["mb"] for f in found]}
         if name == "growth/lanes":
             notes["mb_per_lane"] = float(np.polyfit(x, notes["mb"], 1)[0])
             notes["mb_per_lane_estimated"] = _estimate() / 1e6

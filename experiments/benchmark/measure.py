@@ -31,9 +31,14 @@ class Row:
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     skipped: str | None = None
 
+    @property
+    def ratio(self) -> float | None:
+        """The peer's time over ours."""
+        return self.peer_ms / self.ours_ms if self.ours_ms and self.peer_ms else None
+
     def as_json(self) -> dict[str, Any]:
-        """What benchmark.json holds; `ratio` is the peer's time over ours."""
-        ratio = self.peer_ms / self.ours_ms if self.ours_ms and self.peer_ms else None
+        """What benchmark.json holds."""
+        ratio = self.ratio
         reached = None if ratio is None or self.target is None else ratio >= self.target
         return {
             "name": self.name,
@@ -68,7 +73,7 @@ class Group:
 def milliseconds(function: Callable[[], Any]) -> float:
     """Time until the result of a call is there."""
     begun = time.perf_counter()
-    jax.block_until_ready(function())
+    jax.block_until_ready(function())  # type: ignore[no-untyped-call]  # Of JAX.
     return 1e3 * (time.perf_counter() - begun)
 
 
@@ -94,7 +99,7 @@ def in_turn(
         tried = [{name: timed[name]() for name in contest} for _ in range(2)]
         slow = sorted(contest, key=lambda name: min(round_[name] for round_ in tried))[3:]
         timed = {name: f for name, f in timed.items() if name not in slow}
-    times = {name: [] for name in timed}
+    times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name, function in timed.items():
             times[name].append(function())
@@ -104,7 +109,7 @@ def in_turn(
 def median(times: Mapping[str, Sequence[float]], prefix: str) -> tuple[str, float]:
     """The least median among the names that begin with `prefix`, with its name."""
     found = {name: statistics.median(t) for name, t in times.items() if name.startswith(prefix)}
-    name = min(found, key=found.get)
+    name = min(found, key=found.__getitem__)
     return name, found[name]
 
 
@@ -114,7 +119,7 @@ def random_data(net: str, count: int = 0) -> datasets.Dataset:
     many, side, channels = torch_peers.SIZES[net]
     count = count or many
 
-    def split(n):
+    def split(n: int) -> datasets.Split:
         images = random.integers(0, 256, (n, side, side, channels), np.uint8)
         return datasets.Split(images, random.integers(0, 10, n).astype(np.int32))
 
@@ -169,5 +174,5 @@ class Stepper:
         self.state = self.programs.advance(
             self._kind, self.state, self._task, self._data, 0, steps, 10_000
         )
-        jax.block_until_ready(self.state)
+        jax.block_until_ready(self.state)  # type: ignore[no-untyped-call]  # Of JAX.
         return 1e3 * (time.perf_counter() - begun) / max(steps, 1) / self.size

@@ -11,6 +11,8 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +31,15 @@ _TRAINED_STEPS = 1_000
 def _enlarged_digits() -> datasets.Dataset:
     digits = datasets.load("digits")
 
-    def enlarge(split):
+    def enlarge(split: datasets.Split) -> datasets.Split:
         big = split.images.repeat(3, 1).repeat(3, 2)
         return split._replace(images=np.pad(big, ((0, 0), (2, 2), (2, 2), (0, 0))))
 
-    names = ("train", "validation", "test")
-    return digits._replace(**{name: enlarge(getattr(digits, name)) for name in names})
+    return digits._replace(
+        train=enlarge(digits.train),
+        validation=enlarge(digits.validation),
+        test=enlarge(digits.test),
+    )
 
 
 @functools.cache
@@ -43,7 +48,7 @@ def _trajectories() -> dict[str, np.ndarray]:
     size = len(jax.local_devices())
     stepper = measure.Stepper(measure.problem("lenet"), _enlarged_digits(), methods.PRUNE, size)
 
-    def follow():
+    def follow() -> np.ndarray:
         kept = []
         for _ in range(_WARM_STEPS):
             kept.append(np.abs(stepper.state.scores["Dense_0"]["kernel"][0]).reshape(-1))
@@ -71,72 +76,73 @@ _top_k = jax.jit(jax.lax.top_k, static_argnums=1)
 _sort = jax.jit(jnp.sort)
 
 
-def _measure(n, group, rounds):
-    kept = n // 2
-    worst: dict[str, measure.Row] = {}
+def _over(function: Callable[[jax.Array], Any], arrays: Sequence[jax.Array]) -> float:
+    """The median time of a call over the first four arrays of scores."""
+    one = measure.milliseconds
+    return statistics.median(one(functools.partial(function, x)) for x in arrays[:4])
+
+
+def _warm_search(arrays: Sequence[jax.Array], kept: int) -> float:
+    """The median time of a search that begins where that of the step before ended."""
+    _, hint = _warm(arrays[0], np.int32(kept), jnp.zeros(2))
+    times = []
+    for x in arrays[1:]:
+        hint.block_until_ready()
+        begun = time.perf_counter()
+        mask, hint = _warm(x, np.int32(kept), hint)
+        mask.block_until_ready()
+        times.append(1e3 * (time.perf_counter() - begun))
+    return statistics.median(times[3:])
+
+
+def _measure(n: int, group: measure.Group, rounds: int) -> list[measure.Row]:
+    peers = {name.rsplit("/")[-1] for name in group.targets}
+    from_torch = sorted(peer for peer in peers if peer.startswith("torch."))
+    count = len(os.sched_getaffinity(0))
+    others = [torch_peers.start(count)] if from_torch and measure.HAS_TORCH else []
+    found: list[list[measure.Row]] = []
     with tempfile.TemporaryDirectory() as folder:
-        peers = {name.rsplit("/")[-1] for name in group.targets}
-        from_torch = {peer.split(".")[1] for peer in peers if peer.startswith("torch.")}
-        count = len(os.sched_getaffinity(0))
-        workers = [torch_peers.Worker(count)] if from_torch and measure.HAS_TORCH else []
         for where, trajectory in _trajectories().items():
             scores = _scores(trajectory, n)
-            path = os.path.join(folder, f"{len(where)}.npy")
-            np.save(path, scores[:4])
-            arrays = [jnp.asarray(x) for x in scores]
-
-            def over(function, arrays=arrays):
-                def one(x):
-                    return measure.milliseconds(lambda: function(x))
-
-                return lambda: statistics.median(one(x) for x in arrays[:4])
-
-            def warm(arrays=arrays):
-                _, hint = _warm(arrays[0], np.int32(kept), jnp.zeros(2))
-                times = []
-                for x in arrays[1:]:
-                    jax.block_until_ready(hint)
-                    begun = time.perf_counter()
-                    mask, hint = _warm(x, np.int32(kept), hint)
-                    jax.block_until_ready(mask)
-                    times.append(1e3 * (time.perf_counter() - begun))
-                return statistics.median(times[3:])
-
-            timed = {
-                "cold": over(lambda x: _cold(x, np.int32(kept))),
-                "warm": warm,
-                "jax.lax.top_k": over(lambda x: _top_k(x, kept)),
-                "jnp.sort": over(_sort),
-            }
-            for how in from_torch if workers else ():
-                request = {"path": path, "how": how, "kept": kept}
-                timed[f"torch.{how}"] = functools.partial(torch_peers.together, workers, **request)
+            timed = _searches(scores, n // 2)
+            if others:
+                path = os.path.join(folder, f"{len(where)}.npy")
+                np.save(path, scores[:4])
+                for name in from_torch:
+                    request = {"path": path, "how": name.split(".")[1], "kept": n // 2}
+                    timed[name] = functools.partial(torch_peers.together, others, **request)
             used = peers | {"cold", "warm"}
             times = measure.in_turn({k: f for k, f in timed.items() if k in used}, rounds)
-            for name, target in group.targets.items():
-                peer = name.rsplit("/")[-1]
-                if peer not in times:
-                    worst[name] = measure.Row(
-                        name, None, None, target, {}, "torch is not installed"
-                    )
-                    continue
-                ours = "warm" if "/warm/" in name else "cold"
-                row = measure.Row(
-                    name,
-                    statistics.median(times[ours]),
-                    statistics.median(times[peer]),
-                    target,
-                    {"scores": where},
-                )
-                before = worst.get(name)
-                if not before or row.as_json()["ratio"] < before.as_json()["ratio"]:
-                    worst[name] = row
-        for worker in workers:
-            worker.close()
-    return [worst[name] for name in group.targets]
+            found.append([_row(name, t, times, where) for name, t in group.targets.items()])
+    for process in others:
+        process.close()
+    # Of each name the worse one, the first where they are equal or were not measured.
+    return [min(rows, key=lambda row: row.ratio or 0.0) for rows in zip(*found, strict=True)]
 
 
-def _targets(n):
+def _searches(scores: np.ndarray, kept: int) -> dict[str, Callable[[], float]]:
+    """Timed searches of our own and of JAX, by name."""
+    arrays = [jnp.asarray(x) for x in scores]
+    one_by_one: dict[str, Callable[[jax.Array], Any]] = {
+        "cold": lambda x: _cold(x, np.int32(kept)),
+        "jax.lax.top_k": lambda x: _top_k(x, kept),
+        "jnp.sort": _sort,
+    }
+    timed = {name: functools.partial(_over, f, arrays) for name, f in one_by_one.items()}
+    return {**timed, "warm": functools.partial(_warm_search, arrays, kept)}
+
+
+def _row(
+    name: str, target: float | None, times: Mapping[str, Sequence[float]], where: str
+) -> measure.Row:
+    peer = name.rsplit("/")[-1]
+    if peer not in times:
+        return measure.Row(name, None, None, target, {}, "torch is not installed")
+    ours = statistics.median(times["warm" if "/warm/" in name else "cold"])
+    return measure.Row(name, ours, statistics.median(times[peer]), target, {"scores": where})
+
+
+def _targets(n: int) -> dict[str, float | None]:
     return {
         f"selection/n={n}/torch.kthvalue": 2.5,
         f"selection/n={n}/torch.topk": None,

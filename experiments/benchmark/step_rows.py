@@ -1,11 +1,13 @@
 """Benchmark: training steps per lane against PyTorch and against our own dense step."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark import measure, torch_peers
+from experiments.benchmark import measure, processes, torch_peers
 from lth_jax import models
 from lth_jax.models import conv, convolution
 from lth_jax.training import methods, scoring
@@ -24,50 +26,52 @@ _FLOPS = {
 }
 
 
-def matrix_rate() -> tuple:
+def matrix_product() -> tuple[int, Callable[[], list[jax.Array]]]:
     """(flops of one call, a call that multiplies matrices on every device at once)."""
     size = 1536
     devices = jax.local_devices()
     pairs = [jax.device_put(jnp.ones((size, size)), device) for device in devices]
     multiply = jax.jit(lambda a: a @ a)
 
-    def call():
+    def call() -> list[jax.Array]:
         return [multiply(a) for a in pairs]
 
     return 2 * size**3 * len(devices), call
 
 
-def _peers(net, hows, layouts):
+def _peers(
+    net: str, hows: Sequence[str], layouts: Sequence[bool]
+) -> tuple[dict[str, Callable[[], float]], list[processes.Process]]:
     """Timed requests to PyTorch on all cores, and on every core by itself."""
     count = len(jax.local_devices())
-    groups = {"all cores": [torch_peers.Worker(count)]}
+    groups = {"all cores": [torch_peers.start(count)]}
     if count > 1:
-        groups["a process per core"] = [torch_peers.Worker(1) for _ in range(count)]
-    timed = {}
-    for where, workers in groups.items():
+        groups["a process per core"] = [torch_peers.start(1) for _ in range(count)]
+    timed: dict[str, Callable[[], float]] = {}
+    for where, peers in groups.items():
         for how in hows:
             for last in layouts:
                 layout = {True: ", channels last", False: ", NCHW"}[last] if net != "lenet" else ""
                 request = {"net": net, "how": how, "channels_last": last}
                 timed[f"torch {how}{layout}, {where}"] = functools.partial(
-                    torch_peers.together, workers, **request, steps=_PEER_STEPS[net]
+                    torch_peers.together, peers, **request, steps=_PEER_STEPS[net]
                 )
-    return timed, [worker for workers in groups.values() for worker in workers]
+    return timed, [peer for peers in groups.values() for peer in peers]
 
 
-def _lenet(group, rounds):
+def _lenet(group: measure.Group, rounds: int) -> list[measure.Row]:
     dataset, problem = measure.random_data("lenet"), measure.problem("lenet")
     ours = measure.Stepper(problem, dataset, methods.PRUNE, _LANES)
     dense = measure.Stepper(problem, dataset, methods.PERTURB, _LANES)
-    timed = {
+    timed: dict[str, Callable[[], float]] = {
         "ours": lambda: ours.step(_STEPS["lenet"]),
         "dense": lambda: dense.step(_STEPS["lenet"]),
     }
     hows = [name.rsplit(".")[-1] for name in group.targets if ".torch" in name or "torch." in name]
-    peers, workers = _peers("lenet", hows, (False,)) if measure.HAS_TORCH and hows else ({}, [])
+    peers, others = _peers("lenet", hows, (False,)) if measure.HAS_TORCH and hows else ({}, [])
     times = measure.in_turn({**timed, **peers}, rounds)
-    for worker in workers:
-        worker.close()
+    for process in others:
+        process.close()
     rows = []
     for name, target in group.targets.items():
         how = "dense" if name.endswith("dense_step") else f"torch {name.rsplit('.')[-1]}"
@@ -81,18 +85,18 @@ def _lenet(group, rounds):
     return rows
 
 
-def _conv(net, group, rounds):
+def _conv(net: str, group: measure.Group, rounds: int) -> list[measure.Row]:
     lanes = len(jax.local_devices())
     ours = measure.Stepper(measure.problem(net), measure.random_data(net), methods.PRUNE, lanes)
-    flops, multiply = matrix_rate()
-    timed = {
+    flops, multiply = matrix_product()
+    timed: dict[str, Callable[[], float]] = {
         "ours": lambda: ours.step(_STEPS[net]),
         "product": lambda: measure.milliseconds(multiply),
     }
-    peers, workers = _peers(net, ("sort", "kthvalue"), (False, True))
+    peers, others = _peers(net, ("sort", "kthvalue"), (False, True))
     times = measure.in_turn({**timed, **peers}, rounds, list(peers))
-    for worker in workers:
-        worker.close()
+    for process in others:
+        process.close()
     peer, peer_ms = measure.median(times, "torch")
     _, ours_ms = measure.median(times, "ours")
     rate = flops / measure.median(times, "product")[1]
@@ -108,41 +112,43 @@ def _conv(net, group, rounds):
     return [measure.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
 
 
-def _in_loop(group, rounds):
+def _in_loop(group: measure.Group, rounds: int) -> list[measure.Row]:
     """Conv-2's gradient as training takes it against the same outside any loop, by either way."""
     dataset = measure.random_data("conv2", torch_peers.BATCH)
     microbatch = measure.problem("conv2").config.microbatch
     example = jnp.zeros((1, *dataset.train.images.shape[1:]))
 
-    def gradient_by(convolve, microbatch):
+    def gradient_by(convolve: Any, microbatch: int) -> tuple[Callable[[Any], Any], models.Model]:
         model = models.from_flax(conv.ConvNet(2, convolve=convolve), example)
 
-        def gradient(weights):
+        def gradient(weights: Any) -> Any:
             found = scoring.loss_and_gradient(
                 model, microbatch, weights, {}, *dataset.train, dataset.mean, dataset.std
             )
             return found[2]
 
-        return gradient, model.init
+        return gradient, model
 
-    ours, init = gradient_by(convolution.conv_general_dilated, microbatch)
-    weights, _ = jax.jit(init)(jax.random.key(0))
+    ours, model = gradient_by(convolution.conv_general_dilated, microbatch)
+    weights, _ = jax.jit(model.init)(jax.random.key(0))
     steps = 3
 
     @jax.jit
-    def loop(weights):
-        def step(_, weights):
+    def loop(weights: Any) -> Any:
+        def step(_: Any, weights: Any) -> Any:
             return jax.tree.map(lambda w, g: w - 1e-3 * g, weights, ours(weights))
 
         return jax.lax.fori_loop(0, steps, step, weights)
 
-    timed = {"ours": lambda: measure.milliseconds(lambda: loop(weights)) / steps}
+    timed: dict[str, Callable[[], float]] = {
+        "ours": lambda: measure.milliseconds(lambda: loop(weights)) / steps
+    }
     for name, convolve in (
         ("peer: the same", convolution.conv_general_dilated),
         ("peer: lax", jax.lax.conv_general_dilated),
     ):
         outside = jax.jit(gradient_by(convolve, 0)[0])
-        timed[name] = functools.partial(measure.milliseconds, lambda f=outside: f(weights))
+        timed[name] = functools.partial(measure.milliseconds, functools.partial(outside, weights))
     times = measure.in_turn(timed, rounds)
     peer, peer_ms = measure.median(times, "peer")
     _, ours_ms = measure.median(times, "ours")

@@ -4,68 +4,42 @@ Written from the papers' descriptions: edge-popup (Ramanujan et al. 2020) finds 
 forward pass by a full sort, as its authors do, or by kthvalue; dense training of the same nets
 (LeNet-300-100; the Conv-2 and Conv-4 of Frankle & Carbin 2019), without biases.
 
-    python -m experiments._torch_peers THREADS < requests
+    python -m experiments.benchmark.torch_peers THREADS < requests
 """
 
 import functools
 import json
 import math
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+
+from experiments.benchmark import processes
 
 SIZES = {"lenet": (25_600, 28, 1), "conv2": (5_120, 32, 3), "conv4": (5_120, 32, 3)}
 BATCH = 128
 _PAIRS = {"lenet": 0, "conv2": 1, "conv4": 2}
 
 
-class Worker:
-    """A process that answers requests; those of several can be under way at once."""
-
-    def __init__(self, threads: int):
-        """Starts it; `threads` is what torch.set_num_threads gets."""
-        command = [sys.executable, "-m", "experiments._torch_peers", str(threads)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **request) -> None:
-        """Sends a request; see `_answer`."""
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> float:
-        """Milliseconds of the oldest request that has not been answered.
-
-        Raises:
-            RuntimeError: If the process ended.
-        """
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("a PyTorch process ended before it answered.")
-        return float(line)
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
+def start(threads: int) -> processes.Process:
+    """A process that answers requests; `threads` is what torch.set_num_threads gets."""
+    return processes.Process("experiments.benchmark.torch_peers", threads)
 
 
-def together(workers: list[Worker], **request) -> float:
-    """The same request to all workers at once: milliseconds over their number, the throughput."""
-    for worker in workers:
-        worker.ask(**request)
-    return max([worker.answer() for worker in workers]) / len(workers)
+def together(peers: Sequence[processes.Process], **request: Any) -> float:
+    """The same request to all at once: milliseconds over their number; see `_answer`."""
+    return processes.together(peers, json.dumps(request))
 
 
-def _masked(torch, how, kept):
+def _masked(torch: Any, how: str, kept: int) -> Callable[[Any], Any]:
     """(scores >= 0) -> a mask of the top `kept`, with the straight-through gradient."""
 
-    class Subnet(torch.autograd.Function):
+    class Subnet(torch.autograd.Function):  # type: ignore[misc]  # Of an argument.
         @staticmethod
-        def forward(context, scores):
+        def forward(context: Any, scores: Any) -> Any:
             flat = scores.flatten()
             removed = flat.numel() - kept
             if how == "sort":
@@ -80,16 +54,19 @@ def _masked(torch, how, kept):
             return mask.view_as(scores)
 
         @staticmethod
-        def backward(context, gradient):
+        def backward(context: Any, gradient: Any) -> Any:
             return gradient
 
-    return Subnet.apply
+    apply: Callable[[Any], Any] = Subnet.apply
+    return apply
 
 
-def _shapes(net):
+def _shapes(net: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Of the convolutions and of the dense layers."""
     if net == "lenet":
         return [], [(300, 784), (100, 300), (10, 100)]
-    channels, convs = 3, []
+    channels = 3
+    convs: list[tuple[int, ...]] = []
     for pair in range(_PAIRS[net]):
         for _ in range(2):
             convs.append((64 * 2**pair, channels, 3, 3))
@@ -99,7 +76,7 @@ def _shapes(net):
 
 
 @functools.cache
-def _stepper(net, how, channels_last, sparsity=0.5):
+def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> Callable[[], None]:
     """A function that takes one training step of a net."""
     import torch
     from torch.nn import functional as nn
@@ -119,11 +96,11 @@ def _stepper(net, how, channels_last, sparsity=0.5):
         kept = weight.numel() - int(weight.numel() * sparsity)
         layers.append((weight, scores, _masked(torch, how, kept)))
 
-    def weight_of(layer):
+    def weight_of(layer: tuple[Any, Any, Callable[[Any], Any]]) -> Any:
         weight, scores, mask = layer
         return weight if how == "dense" else weight * mask(scores.abs())
 
-    def logits(x):
+    def logits(x: Any) -> Any:
         for index, layer in enumerate(layers[: len(convs)]):
             x = nn.relu(nn.conv2d(x, weight_of(layer), padding=1))
             if index % 2:
@@ -143,7 +120,7 @@ def _stepper(net, how, channels_last, sparsity=0.5):
     order = torch.randperm(count)
     taken = 0
 
-    def step():
+    def step() -> None:
         nonlocal taken
         first = taken % (count // BATCH) * BATCH
         taken += 1
@@ -160,13 +137,13 @@ def _stepper(net, how, channels_last, sparsity=0.5):
 
 
 @functools.cache
-def _loaded(path):
+def _loaded(path: str) -> list[Any]:
     import torch
 
     return [torch.from_numpy(x) for x in np.load(path)]
 
 
-def _select(path, how, kept):
+def _select(path: str, how: str, kept: int) -> float:
     """Milliseconds of one selection, the median over the rows of a file of scores."""
     import torch
 
@@ -181,7 +158,7 @@ def _select(path, how, kept):
     return 1e3 * float(np.median(times))
 
 
-def _answer(request: dict) -> float:
+def _answer(request: dict[str, Any]) -> float:
     """Milliseconds of one step {net, how, channels_last, steps} or selection {path, how, kept}."""
     if "path" in request:
         return _select(**request)
@@ -190,7 +167,7 @@ def _answer(request: dict) -> float:
     begun = time.perf_counter()
     for _ in range(steps):
         step()
-    return 1e3 * (time.perf_counter() - begun) / steps
+    return 1e3 * (time.perf_counter() - begun) / float(steps)
 
 
 def main() -> None:

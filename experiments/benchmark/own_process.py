@@ -1,51 +1,37 @@
 """Our own side of the benchmark in a process of its own: on one core, or fresh, or just started.
 
-python -m experiments.benchmark.worker grid CORE LANES   # a time per line of standard input
-python -m experiments.benchmark.worker growth DEVICES LANES WIDTH
-python -m experiments.benchmark.worker start   # the digits study, up to its first step
+What `python -m experiments.benchmark.own_process` takes:
+
+    grid CORE LANES              a run of a grid, and its time, for every line of standard input
+    growth DEVICES LANES WIDTH   time and memory of a step
+    start FLAGS                  the digits study, up to its first step
 """
 
 import json
 import os
 import pathlib
 import resource
+import runpy
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
+from experiments.benchmark import measure, processes
+from lth_jax import sweep
+from lth_jax.sweep import plan
+
+_MODULE = "experiments.benchmark.own_process"  # Started as a program it is called __main__.
 COUNT = 12_800  # images, 100 steps
 
 
-def command(*words: object) -> list[str]:
-    """How to start it."""
-    return [sys.executable, "-m", "experiments.benchmark.worker", *map(str, words)]
-
-
-class Single:
-    """A process that runs a grid of its own whenever it is asked, on one core."""
-
-    def __init__(self, core: int, lanes: int = 1):
-        """Starts it."""
-        self._process = subprocess.Popen(
-            command("grid", core, lanes), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self) -> None:
-        """Sends it off."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> float:
-        """Milliseconds of the run that it was sent off on."""
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
+def on_core(core: int) -> processes.Process:
+    """A process that runs a grid of one lane whenever it is asked, whatever the line says."""
+    return processes.Process(_MODULE, "grid", core, 1)
 
 
 def growth(devices: int, lanes: int, width: float) -> dict[str, float]:
@@ -54,10 +40,10 @@ def growth(devices: int, lanes: int, width: float) -> dict[str, float]:
     Returns:
         n: weights; ms: per step and lane; mb: peak of the process over what it had before.
     """
-    text = subprocess.run(
-        command("growth", devices, lanes, width), check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    return json.loads(text.splitlines()[-1])
+    command = processes.command(_MODULE, "growth", devices, lanes, width)
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, float] = json.loads(text.splitlines()[-1])
+    return found
 
 
 def first_step(cache: str) -> float:
@@ -65,7 +51,7 @@ def first_step(cache: str) -> float:
     with tempfile.TemporaryDirectory() as out:
         begun = time.perf_counter()
         subprocess.run(
-            command("start", f"--out={out}/run"),
+            processes.command(_MODULE, "start", f"--out={out}/run"),
             check=True,
             stdout=subprocess.DEVNULL,
             env=os.environ | {"XDG_CACHE_HOME": cache},
@@ -73,20 +59,18 @@ def first_step(cache: str) -> float:
         return 1e3 * (time.perf_counter() - begun)
 
 
-def grid_of(lanes: int, count: int = COUNT):
-    """A grid of LeNet lanes over an epoch of noise, and a call that runs it."""
-    from experiments.benchmark import measure
-    from lth_jax import sweep
-    from lth_jax.sweep import plan
-
+def grid_of(
+    lanes: int, count: int = COUNT
+) -> tuple[sweep.Runner, list[plan.Lane], Callable[[], object]]:
+    """A grid of LeNet lanes over an epoch of noise, its lanes, and a call that runs it."""
     runner = sweep.Runner(measure.problem("lenet", epochs=1), measure.random_data("lenet", count))
     wanted = plan.lanes(["prune"], [], [0.5], range(lanes))
     return runner, wanted, lambda: list(runner.run(wanted))
 
 
-def _grid(core, lanes):
+def _grid(core: int, lanes: int) -> None:
     os.sched_setaffinity(0, {core})
-    jax.config.update("jax_num_cpu_devices", 1)
+    _set_devices(1)
     _, _, run = grid_of(lanes)
     for _ in sys.stdin:
         begun = time.perf_counter()
@@ -94,7 +78,11 @@ def _grid(core, lanes):
         print(1e3 * (time.perf_counter() - begun), flush=True)
 
 
-def _peak_mb():
+def _set_devices(count: int) -> None:
+    jax.config.update("jax_num_cpu_devices", count)  # type: ignore[no-untyped-call]  # Of JAX.
+
+
+def _peak_mb() -> float:
     try:
         # Not ru_maxrss: on Linux a process inherits it from the one that started it.
         text = pathlib.Path("/proc/self/status").read_text()
@@ -103,13 +91,10 @@ def _peak_mb():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _growth(devices, lanes, width):
-    jax.config.update("jax_num_cpu_devices", devices)
-    from experiments.benchmark import measure
-    from lth_jax.training import methods
-
+def _growth(devices: int, lanes: int, width: float) -> None:
+    _set_devices(devices)
     dataset, problem = measure.random_data("lenet", 2_560), measure.problem("lenet", width)
-    jax.block_until_ready(jax.numpy.zeros(1))
+    jax.numpy.zeros(1).block_until_ready()
     before = _peak_mb()
     stepper = measure.Stepper(problem, dataset, methods.PRUNE, lanes)
     stepper.step(2)
@@ -118,18 +103,14 @@ def _growth(devices, lanes, width):
     print(json.dumps({"n": n, "ms": ms, "mb": _peak_mb() - before}))
 
 
-def _start(argv):
-    import runpy
-
-    from lth_jax import sweep
-
+def _start(argv: Sequence[str]) -> None:
     run = sweep.Runner.run
 
-    def first(*arguments):
+    def first(*arguments: Any) -> Any:
         for _ in run(*arguments):
             os._exit(0)  # The first slice compiles and has no steps.
 
-    sweep.Runner.run = first
+    sweep.Runner.run = first  # type: ignore[assignment, method-assign]  # It ends this process.
     sys.argv[1:] = argv
     runpy.run_module("experiments.digits", run_name="__main__")
 
