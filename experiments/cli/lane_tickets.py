@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from lth_jax import datasets, errors, runs, sweep, tickets
-from lth_jax.tickets import origin
 
 
 def name_of(lane) -> str:
@@ -39,7 +38,7 @@ def keep(folder: pathlib.Path, event: sweep.Finished, config, dataset: datasets.
     if row["diverged"] is not None:
         return
     scale = (row["kept"] / row["total"]) ** -0.5 if config.scale_init else 1.0
-    init = origin.model_init(
+    drawn_from = tickets.ModelOrigin(
         config.model,
         dataset.train.images.shape[1:],
         dataset.classes,
@@ -56,7 +55,7 @@ def keep(folder: pathlib.Path, event: sweep.Finished, config, dataset: datasets.
             center,
             weights,
             masks,
-            init,
+            drawn_from,
             bits=config.ticket_bits or None,
             embed_weights=not config.ticket_bits,
             note={
