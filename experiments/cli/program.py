@@ -71,12 +71,16 @@ def _writable(folder: pathlib.Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK)
 
 
-def _parse_one(kind: type, text: str) -> Any:
+def _parse_one(kind: Any, text: str) -> Any:
     if kind is bool:
         lowered = text.strip().lower()
         if lowered not in ("true", "false", "1", "0"):
             raise ValueError("expected true or false")
         return lowered in ("true", "1")
+    if typing.get_origin(kind) is typing.Literal:
+        if text.strip() not in typing.get_args(kind):
+            raise ValueError(f"expected one of {', '.join(typing.get_args(kind))}")
+        return text.strip()
     return kind(text.strip())
 
 
