@@ -17,6 +17,7 @@ import sys
 
 from experiments import cli
 from experiments.cli import image_study
+from lth_jax import training
 
 CONFIG = dataclasses.replace(
     image_study.Config(),
@@ -27,9 +28,7 @@ CONFIG = dataclasses.replace(
     sparsity=(0.5,),
     seeds=2,
     train_size=10_000,
-    perturb_epochs=2,
-    prune_epochs=2,
-    microbatch=16,
+    train=training.TrainConfig(perturb_epochs=2, prune_epochs=2, microbatch=16),
 )
 # Ramanujan et al. 2020, their CIFAR recipe for Conv-k: batch 128, cosine, 100 epochs, augmented.
 PRESETS = {

@@ -27,7 +27,7 @@ from experiments import cli
 from experiments.cli import construction_flags, construction_table, theory_folder
 from lth_jax import errors, files, runs, tickets
 from lth_jax.masks import selection
-from lth_jax.report import plots_construction
+from lth_jax.report import plots, plots_construction
 from lth_jax.theory import construction, targets
 from lth_jax.theory.construction import examination, problem
 from lth_jax.theory.subset_sum import solvers
@@ -158,7 +158,8 @@ def run(config: Config) -> list[dict[str, Any]]:
         logit = asked[0]["largest_logit"]
         print(f"largest logit {logit:.4g}; η {config.eta:g}; commit {runs.git_revision()}")
         rows = list(there.values())
-        plots_construction.over_parameterization(rows, config.delta, out / "construction.png")
+        drawing = plots_construction.over_parameterization(rows, config.delta)
+        plots.save(drawing, out / "construction.png")
         print(f"written to {out}")
     return asked
 

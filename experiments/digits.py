@@ -13,6 +13,7 @@ import sys
 
 from experiments import cli
 from experiments.cli import image_study
+from lth_jax import training
 
 CONFIG = dataclasses.replace(
     image_study.Config(),
@@ -21,8 +22,7 @@ CONFIG = dataclasses.replace(
     eps=(0.0, 0.02, 0.05),
     sparsity=(0.5, 0.9),
     seeds=5,
-    perturb_epochs=8,
-    prune_epochs=12,
+    train=training.TrainConfig(perturb_epochs=8, prune_epochs=12),
 )
 
 

@@ -30,7 +30,7 @@ import jax
 from experiments import cli
 from experiments.cli import theory_folder
 from lth_jax import files
-from lth_jax.report import plots_subset_sum
+from lth_jax.report import plots, plots_subset_sum
 from lth_jax.theory import targets
 from lth_jax.theory.subset_sum import candidate_sets, fit, phase, solvers
 from lth_jax.theory.subset_sum import figure2 as published
@@ -119,7 +119,7 @@ def regenerate(
     compared = sum(cell["published"] is not None for cell in cells)
     for distance in (1, 2):
         print(f"within ±{distance}: {published.within(cells, distance)} of {compared} cells")
-    plots_subset_sum.figure2(cells, out / "figure2.png")
+    plots.save(plots_subset_sum.figure2(cells), out / "figure2.png")
     return cells
 
 
@@ -143,8 +143,8 @@ def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict[str, Any]
     else:
         r2 = "" if f["r2"] is None else f", R² {f['r2']:.2f}"
         print(f"n50 ≈ {f['slope']:.2f} lg(1/max(η,ε)) + {f['intercept']:.2f}{r2}")
-    plots_subset_sum.phase_map(rows, out / "phase_map.png")
-    plots_subset_sum.phase_curves(rows, out / "phase_curves.png")
+    plots.save(plots_subset_sum.phase_map(rows), out / "phase_map.png")
+    plots.save(plots_subset_sum.phase_curves(rows), out / "phase_curves.png")
     return result
 
 

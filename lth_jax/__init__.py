@@ -6,10 +6,14 @@ The composition that this library is about, for any model of yours:
     kept = tree_kept(scores, sparsity=0.5)
     pruned = pruner.subnetwork(key, weights, scores, kept)       # differentiable in both
     tx = optax.chain(optax.sgd(0.01), keep_in_ball(eps=0.02))    # for the weights
+
+`Study` runs grids of it into a folder. The folders `datasets`, `models`, `pruners`, `training`,
+`theory` and `tickets` hold what these names are made of.
 """
 
-from lth_jax.datasets.base import DATASETS, Dataset, load
-from lth_jax.errors import InputError
+from lth_jax import datasets, models, pruners, runs, sweep, theory, tickets, training
+from lth_jax.datasets import DATASETS, Dataset, Split
+from lth_jax.errors import InputError, RunError
 from lth_jax.masks.selection import (
     apply_mask,
     kept_count,
@@ -19,9 +23,9 @@ from lth_jax.masks.selection import (
     tree_kept,
     tree_topk_mask,
 )
-from lth_jax.models import INITIALIZERS, MODELS, Model, build, from_flax
+from lth_jax.models import INITIALIZERS, MODELS, Model, build_model, from_flax
 from lth_jax.models.convolution import fast_convolutions
-from lth_jax.perturb.ball import (
+from lth_jax.perturb import (
     displacement,
     keep_in_ball,
     project,
@@ -29,12 +33,10 @@ from lth_jax.perturb.ball import (
     round_toward_zero,
 )
 from lth_jax.pruners import PRUNERS, Pruner, edge_popup
-from lth_jax.report import statistics
-from lth_jax.sweep import plan
-from lth_jax.sweep.runner import Grid
+from lth_jax.study import Result, Started, Study
+from lth_jax.sweep import Finished, Progress
 from lth_jax.theory import subset_sum
-from lth_jax.training.methods import METHODS, Recipe
-from lth_jax.training.stage import Problem
+from lth_jax.training import METHODS, Method, Stage, TrainConfig
 
 __all__ = [
     "DATASETS",
@@ -43,14 +45,22 @@ __all__ = [
     "MODELS",
     "PRUNERS",
     "Dataset",
-    "Grid",
+    "Finished",
     "InputError",
+    "Method",
     "Model",
-    "Problem",
+    "Progress",
     "Pruner",
-    "Recipe",
+    "Result",
+    "RunError",
+    "Split",
+    "Stage",
+    "Started",
+    "Study",
+    "TrainConfig",
     "apply_mask",
-    "build",
+    "build_model",
+    "datasets",
     "displacement",
     "edge_popup",
     "fast_convolutions",
@@ -58,15 +68,19 @@ __all__ = [
     "keep_in_ball",
     "kept_count",
     "kth_largest",
-    "load",
-    "plan",
+    "models",
     "project",
+    "pruners",
     "random_in_ball",
     "round_toward_zero",
-    "statistics",
+    "runs",
     "straight_through",
     "subset_sum",
+    "sweep",
+    "theory",
+    "tickets",
     "topk_mask",
+    "training",
     "tree_kept",
     "tree_topk_mask",
 ]

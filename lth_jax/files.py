@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 from collections.abc import Collection, Mapping
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from lth_jax import errors
 
@@ -49,7 +49,14 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read_at_most(stream: BinaryIO, limit: int) -> bytes:
+class Readable(Protocol):
+    """A binary stream, as far as it is read here."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+
+
+def read_at_most(stream: Readable, limit: int) -> bytes:
     """Reads `limit` bytes of a binary stream, fewer only where it ends."""
     parts, left = [], limit
     while left and (part := stream.read(min(left, _PIECE))):

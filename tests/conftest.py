@@ -1,5 +1,6 @@
 """Two CPU devices and JAX's strict switches for every test."""
 
+import collections
 import functools
 import tempfile
 
@@ -24,6 +25,24 @@ jax.devices()  # The backend is up from here on: no study's main() can change th
 def _fresh_trace_counters():
     """Trace counters of chex are global: without this, one test's traces count in another's."""
     chex.clear_trace_counter()
+
+
+_compiled = collections.Counter()
+
+
+def _count_compiles(event, duration, **about):
+    if event == "/jax/core/compile/backend_compile_duration":
+        _compiled[about["fun_name"].removeprefix("jit(").removesuffix(")")] += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_compiles)
+
+
+@pytest.fixture
+def compiles():
+    """Says how often XLA was asked for a program, by its name, since the test began."""
+    before = collections.Counter(_compiled)
+    return lambda: _compiled - before
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lth_jax import datasets, pruners, training
-from lth_jax.models import base, mlp
+from lth_jax.models import linen, mlp
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 
-RECIPE = methods.Recipe(
+CONFIG = training.TrainConfig(
     perturb_epochs=1, prune_epochs=2, batch_size=32, perturb_lr=0.05, prune_lr=0.5
 )
 EPS, SPARSITY = (0.0, 0.01, 0.03), (0.5, 0.75)
@@ -37,10 +37,10 @@ def noisy_edge_popup(scope="tensor"):
 SIZES = (64 * 16, 16 * 10)
 
 
-def problem(recipe=RECIPE, pruner=None):
+def problem(config=CONFIG, pruner=None):
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
-    model = base.from_flax(mlp.MLP((16, 10)), image)
-    return training.Problem(model, pruner or pruners.edge_popup(), recipe)
+    model = linen.from_flax(mlp.MLP((16, 10)), image)
+    return training.Problem(model, pruner or pruners.edge_popup(), config)
 
 
 def all_lanes(seeds=(0, 1, 2)):

@@ -15,7 +15,7 @@ from experiments.benchmark import torch_peers
 from lth_jax import datasets, models, pruners, training
 from lth_jax.masks import selection
 from lth_jax.sweep import programs
-from lth_jax.training import methods, scoring
+from lth_jax.training import scoring
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -126,13 +126,13 @@ def problem(net: str, width: float = 1, epochs: int = 50) -> training.Problem:
     """Edge-popup on a net of the models, batch 128, as the studies train it."""
     count, side, channels = torch_peers.SIZES[net]
     del count
-    recipe = methods.Recipe(
+    recipe = training.TrainConfig(
         perturb_epochs=epochs,
         prune_epochs=epochs,
         batch_size=torch_peers.BATCH,
         microbatch=0 if net == "lenet" else 16,
     )
-    model = models.build(net, (side, side, channels), 10, width=width)
+    model = models.build_model(net, (side, side, channels), 10, width=width)
     return training.Problem(model, pruners.edge_popup(), recipe)
 
 

@@ -79,7 +79,7 @@ def grid_of(lanes: int, count: int = COUNT):
     from lth_jax import sweep
     from lth_jax.sweep import plan
 
-    runner = sweep.Grid(measure.problem("lenet", epochs=1), measure.random_data("lenet", count))
+    runner = sweep.Runner(measure.problem("lenet", epochs=1), measure.random_data("lenet", count))
     wanted = plan.lanes(["prune"], [], [0.5], range(lanes))
     return runner, wanted, lambda: list(runner.run(wanted))
 
@@ -122,13 +122,13 @@ def _start(argv):
 
     from lth_jax import sweep
 
-    run = sweep.Grid.run
+    run = sweep.Runner.run
 
     def first(*arguments):
         for _ in run(*arguments):
             os._exit(0)  # The first slice compiles and has no steps.
 
-    sweep.Grid.run = first
+    sweep.Runner.run = first
     sys.argv[1:] = argv
     runpy.run_module("experiments.digits", run_name="__main__")
 

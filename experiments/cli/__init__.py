@@ -1,5 +1,6 @@
 """What the commands share: flags, signals, messages."""
 
-from experiments.cli.program import main, setting
+from experiments.cli.flags import setting
+from experiments.cli.program import main
 
 __all__ = ["main", "setting"]

@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Literal
 
-from experiments.cli import program
+from experiments.cli import flags
 from lth_jax import datasets, errors
 from lth_jax.theory import construction, targets
 from lth_jax.theory.construction import problem, random_network
 from lth_jax.theory.subset_sum import solvers
 
-setting = program.setting
+setting = flags.setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Config:
     hidden: tuple[int, ...] = setting((32,), "Without --target: hidden units of each layer.")
     steps: int = setting(5000, "Without --target: Adam steps of 128 images.")
     target_seed: int = setting(0, "Without --target: seed of its initial weights and batches.")
-    dataset: str | None = setting(
+    dataset: datasets.DatasetName | None = setting(
         None,
         f"One of {', '.join(datasets.DATASETS)}; none: mnist with a file of yours, else digits.",
     )
@@ -57,9 +57,6 @@ class Config:
             raise ValueError("expected hidden layers of 1 to 100000 units, 1 to 10^7 steps.")
         if not 2 <= self.bits <= 16 or not 0 < self.delta < 1:
             raise ValueError("expected 2 to 16 bits and 0 < delta < 1.")
-        if self.dataset not in (None, *datasets.DATASETS):
-            known = ", ".join(datasets.DATASETS)
-            raise ValueError(f"expected --dataset of {known}, got {self.dataset}.")
 
 
 def source(config: Config) -> tuple[targets.Weights | None, datasets.Dataset]:

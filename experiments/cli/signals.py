@@ -4,10 +4,14 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _ONE_REQUEST = 2.0  # seconds
+
+_Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(KeyboardInterrupt):
@@ -25,13 +29,13 @@ class Pending:
     number: int | None = None
 
 
-def _raise(number, frame):
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
     del frame
     raise Stopped(number)
 
 
 @contextlib.contextmanager
-def _handled(handler) -> Iterator[None]:
+def _handled(handler: _Handler) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may; a program is always there.
         return
@@ -43,7 +47,7 @@ def _handled(handler) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def raised():
+def raised() -> contextlib.AbstractContextManager[None]:
     """While this context lasts, the signals raise Stopped."""
     return _handled(_raise)
 
@@ -54,7 +58,7 @@ def deferred() -> Iterator[Pending]:
     pending = Pending()
     noted_at = 0.0
 
-    def note(number, frame):
+    def note(number: int, frame: FrameType | None) -> None:
         nonlocal noted_at
         # Some launchers send a signal to the process and to its group: that is one request.
         if pending.number is not None and time.monotonic() - noted_at > _ONE_REQUEST:

@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 PAD = 4
 
 
-def crop_and_flip(key: jax.Array, images: jax.Array, pad: int = PAD, fill=0) -> jax.Array:
+def crop_and_flip(
+    key: jax.Array, images: jax.Array, pad: int = PAD, fill: ArrayLike = 0
+) -> jax.Array:
     """Moves each image by up to `pad` pixels along both axes and mirrors half of them.
 
     Pure, and cheap inside jit, scan, map and vmap. Every one of the (2·pad + 1)² offsets and both

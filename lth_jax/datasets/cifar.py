@@ -5,47 +5,43 @@ a whole number of records.
 """
 
 import gzip
+import math
 import pathlib
 import tarfile
 import zlib
+from typing import IO, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax import errors, files
+from lth_jax.datasets import base
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILE = "test_batch.bin"
-CLASSES = 10
 # More members than this, or a longer one, is no CIFAR-10: the archive has 8 files and a folder.
 _MAX_MEMBERS = 64
 _MAX_OTHER_BYTES = 1 << 20
 
 
-def read(
-    folder: pathlib.Path, train: int, test: int, shape: tuple[int, int, int], remedy: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def read(source: base.Source, folder: pathlib.Path, remedy: str) -> base.Raw:
     """Reads the six files from `folder`, `folder`/cifar-10-batches-bin or the archive in `folder`.
 
     Args:
+        source: Counts and shape of the images; each training file has a fifth of them.
         folder: Where to look, in this order: the files, the subfolder, the archive. The archive is
             read in memory: nothing is written to disk.
-        train: Number of training images, a fifth of it in each file.
-        test: Number of test images.
-        shape: (h, w, c) of an image.
         remedy: What the user can do about a bad file; ends the error message.
-
-    Returns:
-        Training images [train, h, w, c] uint8, labels [train] uint8, and the same for testing.
 
     Raises:
         errors.InputError: If a file is missing or damaged, or the archive holds links or names that
             lead out of it.
     """
-    record = 1 + int(np.prod(shape))
-    sizes = {name: train // len(TRAIN_FILES) * record for name in TRAIN_FILES}
-    sizes[TEST_FILE] = test * record
+    record = 1 + math.prod(source.shape)
+    sizes = {name: source.train // len(TRAIN_FILES) * record for name in TRAIN_FILES}
+    sizes[TEST_FILE] = source.test * record
     for place in (folder, folder / FOLDER):
         if any((place / name).exists() for name in sizes):
             blobs = {name: _read_file(place / name, sizes[name], remedy) for name in sizes}
@@ -59,11 +55,14 @@ def read(
         blobs = _read_archive(place, sizes, remedy)
     for name, blob in blobs.items():
         _check(place / name, blob, sizes[name], record, remedy)
-    images, labels = _decode(b"".join(blobs[name] for name in TRAIN_FILES), shape)
-    return images, labels, *_decode(blobs[TEST_FILE], shape)
+    train = b"".join(blobs[name] for name in TRAIN_FILES)
+    return base.Raw(*_decode(train, source.shape), *_decode(blobs[TEST_FILE], source.shape))
 
 
-def _decode(blob: bytes, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _decode(
+    blob: bytes, shape: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """[n, h, w, c] images and [n] labels of n records."""
     h, w, c = shape
     records = np.frombuffer(blob, np.uint8).reshape(-1, 1 + h * w * c)
     images = records[:, 1:].reshape(-1, c, h, w).transpose(0, 2, 3, 1)
@@ -76,9 +75,9 @@ def _check(path: pathlib.Path, blob: bytes, size: int, record: int, remedy: str)
         got = f"got {len(blob)}" if len(blob) < size else "got more"
         raise errors.InputError(f"{path}: {expected}, {got}; {remedy}")
     largest = max(blob[::record])
-    if largest >= CLASSES:
+    if largest >= base.CLASSES:
         raise errors.InputError(
-            f"{path}: {expected}, each beginning with a label from 0 to {CLASSES - 1}, "
+            f"{path}: {expected}, each beginning with a label from 0 to {base.CLASSES - 1}, "
             f"got label {largest}; {remedy}"
         )
 
@@ -103,7 +102,8 @@ def _read_archive(path: pathlib.Path, sizes: dict[str, int], remedy: str) -> dic
         limit = sum(sizes.values()) + _MAX_OTHER_BYTES
         with (
             gzip.open(path) as stream,
-            tarfile.open(fileobj=_Bounded(stream, limit), mode="r|") as archive,
+            # Such a stream is read and nothing else, so it needs no more of a file's methods.
+            tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream, limit)), mode="r|") as archive,
         ):
             for count, member in enumerate(archive, 1):
                 name = _safe_name(path, member, remedy)
@@ -113,10 +113,9 @@ def _read_archive(path: pathlib.Path, sizes: dict[str, int], remedy: str) -> dic
                         f"{path}: member {member.name!r} is not of CIFAR-10 (at most {limit} bytes "
                         f"and {_MAX_MEMBERS} members expected); {remedy}"
                     )
-                if name in wanted and member.isfile():
-                    blobs[wanted[name]] = files.read_at_most(
-                        archive.extractfile(member), sizes[wanted[name]] + 1
-                    )
+                content = archive.extractfile(member) if name in wanted else None
+                if content:
+                    blobs[wanted[name]] = files.read_at_most(content, sizes[wanted[name]] + 1)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise errors.InputError(f"{path}: damaged archive ({error}); {remedy}") from None
     missing = [name for name in sizes if name not in blobs]
@@ -128,7 +127,7 @@ def _read_archive(path: pathlib.Path, sizes: dict[str, int], remedy: str) -> dic
 class _Bounded:
     """A readable stream that ends after `limit` bytes."""
 
-    def __init__(self, stream, limit: int):
+    def __init__(self, stream: files.Readable, limit: int):
         self._stream, self._left = stream, limit
 
     def read(self, size: int) -> bytes:

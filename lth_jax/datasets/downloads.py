@@ -8,7 +8,8 @@ import contextlib
 import logging
 import pathlib
 import urllib.parse
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pooch
 import requests
@@ -132,9 +133,9 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
     """One attempt. pooch writes to a temporary name and renames once the checksum agrees."""
     _require_https(url, allow_http_loopback)
 
-    responses = []
+    responses: list[requests.Response] = []
 
-    def check_redirect(response, **_):
+    def check_redirect(response: requests.Response, **_: Any) -> None:
         responses.append(response)
         if response.is_redirect:
             target = urllib.parse.urljoin(response.url, response.headers["location"])
@@ -171,7 +172,7 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
 
 
 @contextlib.contextmanager
-def _quiet_pooch():
+def _quiet_pooch() -> Iterator[None]:
     """Without pooch's own lines: progress is shown by the bar, faults by the one error line."""
     logger = pooch.get_logger()
     level = logger.level
@@ -191,7 +192,7 @@ def _require_https(url: str, allow_http_loopback: bool) -> None:
 
 def _reason(error: requests.exceptions.RequestException) -> str:
     kinds = requests.exceptions
-    if isinstance(error, kinds.HTTPError):
+    if isinstance(error, kinds.HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     for kind, reason in (
         (kinds.SSLError, "the server's certificate is not trusted"),
@@ -212,18 +213,18 @@ class _Bar:
         self._task = bar.add_task(name, total=None)
 
     @property
-    def total(self):
+    def total(self) -> float | None:
         return self._bar.tasks[self._task].total
 
     @total.setter
-    def total(self, size):
+    def total(self, size: float | None) -> None:
         self._bar.update(self._task, total=size or None)
 
-    def update(self, size):
+    def update(self, size: float) -> None:
         self._bar.advance(self._task, size)
 
-    def reset(self):
+    def reset(self) -> None:
         self._bar.update(self._task, completed=0)
 
-    def close(self):
+    def close(self) -> None:
         pass

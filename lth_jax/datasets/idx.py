@@ -11,13 +11,54 @@ import struct
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax import errors, files
+from lth_jax.datasets import base
 
 _UNSIGNED_BYTE = 8
 
 
-def read(path: pathlib.Path, shape: tuple[int, ...], remedy: str) -> np.ndarray:
+def read(source: base.Source, folder: pathlib.Path, remedy: str) -> base.Raw:
+    """Reads the four files of MNIST or Fashion-MNIST, each gzipped or not.
+
+    Args:
+        source: Counts and shape of the images.
+        folder: With train-images-idx3-ubyte or train-images-idx3-ubyte.gz, and the other three.
+        remedy: What the user can do about a bad file; ends the error message.
+
+    Raises:
+        errors.InputError: As for `read_file`, or if a label is out of range.
+    """
+    h, w, _ = source.shape
+
+    def images(stem: str, count: int) -> npt.NDArray[np.uint8]:
+        return read_file(_found(folder, stem), (count, h, w), remedy)[..., None]
+
+    def labels(stem: str, count: int) -> npt.NDArray[np.uint8]:
+        path = _found(folder, stem)
+        values = read_file(path, (count,), remedy)
+        if values.max() >= base.CLASSES:
+            raise errors.InputError(
+                f"{path}: expected labels from 0 to {base.CLASSES - 1}, got {values.max()}; "
+                f"{remedy}"
+            )
+        return values
+
+    return base.Raw(
+        images("train-images-idx3", source.train),
+        labels("train-labels-idx1", source.train),
+        images("t10k-images-idx3", source.test),
+        labels("t10k-labels-idx1", source.test),
+    )
+
+
+def _found(folder: pathlib.Path, stem: str) -> pathlib.Path:
+    plain = folder / f"{stem}-ubyte"
+    return plain if plain.exists() else folder / f"{stem}-ubyte.gz"
+
+
+def read_file(path: pathlib.Path, shape: tuple[int, ...], remedy: str) -> npt.NDArray[np.uint8]:
     """Reads one idx file whose shape is known in advance.
 
     Args:
@@ -26,7 +67,7 @@ def read(path: pathlib.Path, shape: tuple[int, ...], remedy: str) -> np.ndarray:
         remedy: What the user can do about a bad file; ends the error message.
 
     Returns:
-        [shape] uint8, the array owns its memory.
+        [*shape] uint8; the array owns its memory.
 
     Raises:
         errors.InputError: If the file is missing, truncated, too long, not idx, or misshapen.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 
 from lth_jax.models import convolution, initializers
 
@@ -29,11 +30,11 @@ class ConvNet(nn.Module):
     depth: int
     width: float = 1.0
     classes: int = 10
-    kernel_init: Callable = initializers.kaiming_normal
-    convolve: Callable = convolution.conv_general_dilated
+    kernel_init: jax.nn.initializers.Initializer = initializers.kaiming_normal
+    convolve: Callable[..., jax.Array] = convolution.conv_general_dilated
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, h, w, c] images to [b, classes] logits.
 
         Raises:

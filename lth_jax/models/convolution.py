@@ -25,6 +25,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MOST = 2**17
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
+Strides = tuple[int, int]
+Pair = tuple[jax.Array, jax.Array]
 
 
 def conv_general_dilated(
@@ -80,7 +82,7 @@ def conv_general_dilated(
         == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _LAYOUT)
     )
 
-    def to_lax():
+    def to_lax() -> jax.Array:
         return lax.conv_general_dilated(
             lhs,
             rhs,
@@ -97,16 +99,19 @@ def conv_general_dilated(
 
     if not plain or (backend or jax.default_backend()) != "cpu":
         return to_lax()
-    strides = tuple(int(s) for s in window_strides)
+    along_h, along_w = window_strides
+    strides = int(along_h), int(along_w)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, padding)
     if len(padding) != 2 or 0 in _output(lhs.shape, rhs.shape, strides, padding):
         return to_lax()
-    pads = tuple((int(low), int(high)) for low, high in padding)
-    return _conv(lhs, rhs, strides, pads, precision)
+    rows, columns = ((int(low), int(high)) for low, high in padding)
+    return _conv(lhs, rhs, strides, (rows, columns), precision)
 
 
-def _output(images, kernel, strides, pads):
+def _output(
+    images: Sequence[int], kernel: Sequence[int], strides: Strides, pads: Sequence[tuple[int, int]]
+) -> list[int]:
     """Height and width of the result."""
     return [
         max(0, (size + low + high - window) // stride + 1)
@@ -117,29 +122,42 @@ def _output(images, kernel, strides, pads):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(images, kernel, strides, pads, precision):
+def _conv(
+    images: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any
+) -> jax.Array:
     return _value(images, kernel, strides, pads, precision)
 
 
-def _value(images, kernel, strides, pads, precision):
+def _value(
+    images: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any
+) -> jax.Array:
     if winograd.fits(images, kernel.shape, strides):
         return winograd.convolve(images, kernel, pads, precision)
     return _canonical(images, kernel, pads, precision, strides=strides)
 
 
-def _forward(images, kernel, strides, pads, precision):
+def _forward(
+    images: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any
+) -> tuple[jax.Array, Pair]:
     return _value(images, kernel, strides, pads, precision), (images, kernel)
 
 
-def _backward(strides, pads, precision, residuals, cotangent):
+def _backward(
+    strides: Strides,
+    pads: Pads,
+    precision: Any,
+    residuals: Pair,
+    cotangent: jax.Array,
+) -> Pair:
     images, kernel = residuals
     lengths = list(
         zip(images.shape[1:3], kernel.shape[:2], cotangent.shape[1:3], strides, pads, strict=True)
     )
     # The cotangent with stride - 1 zeros between its entries covers (c - 1) * stride + 1 pixels.
-    image_pads = tuple(
+    rows, columns = (
         (k - 1 - low, h + low - ((c - 1) * stride + 1)) for h, k, c, stride, (low, _) in lengths
     )
+    image_pads = rows, columns
     flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if winograd.fits(images, kernel.shape, strides):
         to_images = winograd.convolve(cotangent, flipped, image_pads, precision)
@@ -148,7 +166,14 @@ def _backward(strides, pads, precision, residuals, cotangent):
     return to_images, _to_kernel(images, cotangent, kernel.shape, strides, pads, precision)
 
 
-def _to_kernel(images, cotangent, shape, strides, pads, precision):
+def _to_kernel(
+    images: jax.Array,
+    cotangent: jax.Array,
+    shape: tuple[int, ...],
+    strides: Strides,
+    pads: Pads,
+    precision: Any,
+) -> jax.Array:
     """The kernel's gradient as matrix products: the pixels around each output times its cotangent.
 
     A few images at a time, so that the pixels around stay in a core's cache, and written one shift
@@ -160,7 +185,7 @@ def _to_kernel(images, cotangent, shape, strides, pads, precision):
     taps = height * width
     part = max(d for d in range(1, n + 1) if n % d == 0 and (d == 1 or d * h * w * i <= _MOST))
 
-    def add(carry, pair):
+    def add(carry: Pair, pair: Pair) -> tuple[Pair, None]:
         total, around = carry
         images, cotangent = pair
         zero = jnp.zeros((), images.dtype)
@@ -190,7 +215,14 @@ def _to_kernel(images, cotangent, shape, strides, pads, precision):
 _conv.defvjp(_forward, _backward)
 
 
-def _canonical(images, kernel, pads, precision, strides=(1, 1), lhs_dilation=(1, 1)):
+def _canonical(
+    images: jax.Array,
+    kernel: jax.Array,
+    pads: Sequence[tuple[int, int]],
+    precision: Any,
+    strides: Strides = (1, 1),
+    lhs_dilation: Strides = (1, 1),
+) -> jax.Array:
     if lhs_dilation == (1, 1):
         # Cropped beforehand: XLA's CPU convolution reads beyond the image for some negative pads.
         crops = [(min(low, 0), min(high, 0), 0) for low, high in pads]
@@ -219,7 +251,12 @@ def fast_convolutions(backend: str | None = None) -> Iterator[None]:
     """
     convolve = functools.partial(conv_general_dilated, backend=backend)
 
-    def intercept(call: Callable, args, kwargs, context):
+    def intercept(
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
         module = context.module
         ours = (
             isinstance(module, nn.Conv)

@@ -1,7 +1,8 @@
 """Bias-free ReLU networks of dense layers: LeNet-300-100, and the paper's redundant blocks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,10 +20,10 @@ class MLP(nn.Module):
     """
 
     widths: Sequence[int]
-    kernel_init: Callable = initializers.kaiming_normal
+    kernel_init: jax.nn.initializers.Initializer = initializers.kaiming_normal
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, ...] inputs to [b, classes] logits."""
         x = x.reshape(len(x), -1)
         for width in self.widths[:-1]:
@@ -35,10 +36,10 @@ class RedundantBlock(nn.Module):
 
     width: int
     copies: int
-    kernel_init: Callable
+    kernel_init: jax.nn.initializers.Initializer
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, in] to [b, width]; `weight1` is [r, in], `weight2` is [r*in, width]."""
         weight1 = self.param("weight1", self.kernel_init, (self.copies, x.shape[-1]))
         hidden = nn.relu(x[:, None, :] * weight1[None])
@@ -58,10 +59,10 @@ class RedundantMLP(nn.Module):
 
     widths: Sequence[int]
     copies: int = 5
-    kernel_init: Callable = initializers.uniform
+    kernel_init: jax.nn.initializers.Initializer = initializers.uniform
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, ...] inputs to [b, classes] logits."""
         x = x.reshape(len(x), -1)
         for index, width in enumerate(self.widths):
@@ -70,7 +71,7 @@ class RedundantMLP(nn.Module):
         return x
 
 
-def redundant_score_bound(path: tuple, leaf: jax.Array, copies: int = 5) -> float:
+def redundant_score_bound(path: tuple[Any, ...], leaf: jax.Array, copies: int = 5) -> float:
     """Bound of edge-popup's initial scores in the paper: √2 for weight1, √(2/in) for weight2.
 
     Args:

@@ -8,6 +8,7 @@ dense kernels, less near for sparse ones. They mix neighbours before the product
 1e37 may overflow, and inf − inf is NaN.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,9 +25,10 @@ _LEAST_CHANNELS = 16
 _MOST = 2**18
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
+Square = list[list[jax.Array]]  # [4][4] or [2][2], of one array per place in a tile
 
 
-def fits(images: jax.Array, kernel_shape: tuple, strides: tuple[int, int]) -> bool:
+def fits(images: jax.Array, kernel_shape: tuple[int, ...], strides: tuple[int, int]) -> bool:
     """Whether a convolution is one of these, and gains by it."""
     return (
         tuple(kernel_shape[:2]) == (3, 3)
@@ -53,7 +55,7 @@ def convolve(images: jax.Array, kernel: jax.Array, pads: Pads, precision: Any = 
     o = kernel.shape[3]
     kernels = [_grow_kernel(row) for row in _grow_kernel(kernel)]
 
-    def some(images):
+    def some(images: jax.Array) -> jax.Array:
         tiles = _tiles(images, pads, out)
         products = [
             [lax.dot(tiles[p][q], kernels[p][q], precision=precision) for q in range(4)]
@@ -66,7 +68,7 @@ def convolve(images: jax.Array, kernel: jax.Array, pads: Pads, precision: Any = 
     part = _part(n, h * w * i, out[0] * out[1] * o)
     if part == n:
         return some(images)
-    parts = lax.map(some, images.reshape(-1, part, h, w, i))
+    parts: jax.Array = lax.map(some, images.reshape(-1, part, h, w, i))
     return parts.reshape(n, *out, o)
 
 
@@ -85,9 +87,9 @@ def kernel_gradient(
         [3, 3, i, o].
     """
     n, h, w, i = images.shape
-    out, o = cotangent.shape[1:3], cotangent.shape[3]
+    out, o = (cotangent.shape[1], cotangent.shape[2]), cotangent.shape[3]
 
-    def some(images, cotangent):
+    def some(images: jax.Array, cotangent: jax.Array) -> jax.Array:
         tiles = _tiles(images, pads, out)
         grown = _grow_cotangent(cotangent)
         contract = (((0,), (0,)), ((), ()))
@@ -110,18 +112,19 @@ def kernel_gradient(
     return jnp.einsum("pa,qb,pqio->abio", g, g, total.reshape(4, 4, i, o), precision="highest")
 
 
-def _outputs(shape, pads):
-    return tuple(size + low + high - 2 for size, (low, high) in zip(shape[1:3], pads, strict=True))
+def _outputs(shape: tuple[int, ...], pads: Pads) -> tuple[int, int]:
+    (top, bottom), (left, right) = pads
+    return shape[1] + top + bottom - 2, shape[2] + left + right - 2
 
 
-def _part(n, entries_in, entries_out):
+def _part(n: int, entries_in: int, entries_out: int) -> int:
     most = max(1, _MOST // max(entries_in, entries_out, 1))
     return max(d for d in range(1, n + 1) if n % d == 0 and d <= most)
 
 
-def _sum(factors, terms):
+def _sum(factors: Sequence[float], terms: Sequence[jax.Array]) -> jax.Array:
     """Σ factor · term over factors of 0, ±1 and ±½, in as few operations as that takes."""
-    total = None
+    total: jax.Array | None = None
     for factor, term in zip(factors, terms, strict=True):
         if factor == 0:
             continue
@@ -130,15 +133,16 @@ def _sum(factors, terms):
             total = term if factor > 0 else -term
         else:
             total = total + term if factor > 0 else total - term
+    assert total is not None, "no row of the transforms is all zeros"
     return total
 
 
-def _grow_kernel(kernel):
+def _grow_kernel(kernel: jax.Array) -> list[jax.Array]:
     """G on the first axis: [3, ...] -> [4] of [...]."""
     return [_sum(row, list(kernel)) for row in _G]
 
 
-def _tiles(images, pads, out):
+def _tiles(images: jax.Array, pads: Pads, out: tuple[int, int]) -> Square:
     """The transformed tiles: [4][4] of [n·tiles, i]."""
     n, h, w, i = images.shape
     grid = [-(-size // 2) for size in out]
@@ -156,7 +160,7 @@ def _tiles(images, pads, out):
     return [[_sum(row, down[p]).reshape(-1, i) for row in _B] for p in range(4)]
 
 
-def _grow_cotangent(cotangent):
+def _grow_cotangent(cotangent: jax.Array) -> Square:
     """Aᵀ on both axes: [4][4] of [n·tiles, o]."""
     n, h, w, o = cotangent.shape
     even = jnp.pad(cotangent, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
@@ -166,7 +170,7 @@ def _grow_cotangent(cotangent):
     return [[_sum(c, down[p]).reshape(-1, o) for c in columns] for p in range(4)]
 
 
-def _merge(whole, n, out, o):
+def _merge(whole: Square, n: int, out: tuple[int, int], o: int) -> jax.Array:
     """[2][2] of [n·tiles, o] -> [n, h', w', o]."""
     grid = [-(-size // 2) for size in out]
     whole = [[corner.reshape(n, *grid, o) for corner in row] for row in whole]

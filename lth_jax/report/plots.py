@@ -1,19 +1,41 @@
-"""Pictures of results; the only importer of matplotlib, by its objects, so without global state."""
+"""The plot of an image study's accuracy, and how a figure becomes a file.
+
+The modules of plots use matplotlib's Figure objects and never pyplot: so nothing is global, and no
+window or display is needed.
+"""
 
 import io
 import math
-from collections.abc import Sequence
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from matplotlib import figure
+from matplotlib import axes, figure
 
+from lth_jax import files
 from lth_jax.report import summary
+from lth_jax.training import methods
 
 
 def to_png(drawing: figure.Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
+    """A figure as the bytes of a PNG file, at the resolution of the figure itself."""
     out = io.BytesIO()
-    drawing.savefig(out, format="png", dpi=120)
+    drawing.savefig(out, format="png", dpi=drawing.dpi)
     return out.getvalue()
+
+
+def save(drawing: figure.Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure as a PNG file, whole or not at all.
+
+    Args:
+        drawing: Any figure.
+        path: Of the file; what is there is replaced.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    files.write(pathlib.Path(path), to_png(drawing))
 
 
 def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Figure:
@@ -28,22 +50,24 @@ def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Fi
     Returns:
         The figure.
     """
-    sparsities = sorted({c.sparsity for c in cells if c.sparsity is not None}) or [None]
-    methods = list(dict.fromkeys(c.method for c in cells))
-    drawing = figure.Figure(figsize=(3.3 + 3.4 * len(sparsities), 4.2), layout="constrained")
+    masked = sorted({c.sparsity for c in cells if c.sparsity is not None})
+    sparsities: Sequence[float | None] = masked or [None]
+    names = list(dict.fromkeys(c.method for c in cells))
+    size = (3.3 + 3.4 * len(sparsities), 4.2)
+    drawing = figure.Figure(figsize=size, dpi=120, layout="constrained")
     panels = drawing.subplots(1, len(sparsities), sharey=True, squeeze=False)[0]
-    radii = sorted({float(c.eps) for c in cells if c.eps is not None})
+    radii = sorted({c.eps for c in cells if c.eps is not None and _takes_eps(c)})
     finite = [r for r in radii if 0 < r < math.inf]
     # Infinity has a place of its own to the right, as "trains freely".
     beyond = 3 * max(finite, default=1.0)
     for panel, sparsity in zip(panels, sparsities, strict=True):
-        for index, method in enumerate(methods):
+        for index, method in enumerate(names):
             mine = [c for c in cells if c.method == method and c.sparsity in (sparsity, None)]
             mine = [c for c in mine if c.accuracy["test_accuracy"].n]
             style = {"color": f"C{index}", "label": method}
-            _draw_line(panel, [c for c in mine if c.eps is not None], beyond, style)
+            _draw_line(panel, [c for c in mine if _takes_eps(c)], beyond, style)
             for cell in mine:
-                if cell.eps is None:
+                if not _takes_eps(cell):
                     mean, half, _ = cell.accuracy["test_accuracy"]
                     panel.axhline(mean, ls="--", lw=1, **style)
                     if not math.isnan(half):
@@ -65,12 +89,19 @@ def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Fi
     return drawing
 
 
-def _draw_line(panel, cells, beyond, style):
-    if not cells:
+def _takes_eps(cell: summary.Cell) -> bool:
+    return methods.METHODS[cell.method].takes_eps
+
+
+def _draw_line(
+    panel: axes.Axes, cells: Sequence[summary.Cell], beyond: float, style: Mapping[str, Any]
+) -> None:
+    """The cells of one method over ε, with their intervals; `beyond` is where ∞ goes."""
+    found = [(c.eps, c.accuracy["test_accuracy"]) for c in cells if c.eps is not None]
+    if not found:
         return
-    cells = sorted(cells, key=lambda c: float(c.eps))
-    x = [min(float(c.eps), beyond) for c in cells]
-    y = [c.accuracy["test_accuracy"].mean for c in cells]
-    half = [c.accuracy["test_accuracy"].half for c in cells]
-    half = [0.0 if math.isnan(h) else h for h in half]
+    found.sort(key=lambda pair: pair[0])
+    x = [min(eps, beyond) for eps, _ in found]
+    y = [mean for _, (mean, _, _) in found]
+    half = [0.0 if math.isnan(half) else half for _, (_, half, _) in found]
     panel.errorbar(x, y, yerr=half, marker="o", ms=3, lw=1.2, capsize=2, **style)

@@ -63,7 +63,7 @@ def paired(values: Sequence[float], baseline: Sequence[float], level: float = 0.
     """
     if len(values) != len(baseline):
         raise ValueError(f"expected pairs, got {len(values)} and {len(baseline)} values.")
-    difference = mean(np.subtract(values, baseline, dtype=np.float64), level)
+    difference = mean(np.subtract(values, baseline, dtype=np.float64).tolist(), level)
     if difference.n < 2:
         return Paired(difference.mean, math.nan, math.nan, difference.n)
     error = difference.half / special.stdtrit(difference.n - 1, 0.5 + level / 2)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lth_jax import runs
 from lth_jax.report import statistics
 
 # What a cell is compared with, seed by seed: its own method at ε = 0, the strong ticket, and the
@@ -14,22 +15,25 @@ BASELINES = ("eps=0", "prune", "prune_longer")
 FIELDS = ("val_accuracy", "test_accuracy")
 
 
+_Key = tuple[str, float | None, float | None]  # a cell's method, eps and sparsity
+
+
 class Cell(NamedTuple):
     """One method, eps and sparsity over its seeds; runs that diverged are counted, not averaged."""
 
     method: str
-    eps: float | str | None
+    eps: float | None  # inf is no bound, None is weights that do not move
     sparsity: float | None
     accuracy: dict[str, statistics.Mean]  # by FIELDS
     against: dict[str, statistics.Paired]  # test accuracy, by BASELINES
     diverged: int
 
 
-def _by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[tuple, dict[int, Mapping[str, Any]]]:
-    cells: dict[tuple, dict[int, Mapping[str, Any]]] = {}
+def _by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, dict[int, Mapping[str, Any]]]:
+    cells: dict[_Key, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        cell = (row["method"], row["eps"], row["sparsity"])
-        cells.setdefault(cell, {})[row["seed"]] = row
+        lane = runs.lane_of(row)
+        cells.setdefault(lane[:3], {})[lane.seed] = row
     return cells
 
 
@@ -45,7 +49,7 @@ def cells(rows: Iterable[Mapping[str, Any]]) -> list[Cell]:
     by_cell = _by_cell(rows)
     found = []
     for (method, eps, sparsity), seeds in by_cell.items():
-        baselines = {
+        baselines: dict[str, _Key] = {
             "eps=0": (method, 0.0, sparsity),
             "prune": ("prune", None, sparsity),
             "prune_longer": ("prune_longer", None, sparsity),
@@ -113,7 +117,7 @@ def best_sparsity(some: Sequence[Cell]) -> list[Cell]:
     Returns:
         One cell each; the choice never looks at the test split.
     """
-    groups: dict[tuple, list[Cell]] = {}
+    groups: dict[tuple[str, float | str | None], list[Cell]] = {}
     for cell in some:
         if cell.accuracy["val_accuracy"].n:
             groups.setdefault((cell.method, cell.eps), []).append(cell)

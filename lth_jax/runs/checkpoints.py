@@ -22,7 +22,7 @@ _ROOM = 1 << 16  # bytes that a checkpoint takes beside its arrays
 _META, _SUMS, _ARRAYS, _UNFINISHED = "meta.json", "sums.json", "arrays", "unfinished"
 
 
-def save(folder: str | os.PathLike, meta: Any, arrays: Mapping[str, np.ndarray]) -> None:
+def save(folder: str | os.PathLike[str], meta: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Adds a checkpoint and drops all but the last two.
 
     Args:
@@ -34,7 +34,7 @@ def save(folder: str | os.PathLike, meta: Any, arrays: Mapping[str, np.ndarray])
     Raises:
         RunError: If it cannot be written. What was there before is as it was.
     """
-    from orbax import checkpoint as orbax  # Half a second, which --help should not pay.
+    from orbax import checkpoint as orbax  # Takes half a second: only who saves pays it.
 
     folder = pathlib.Path(folder).absolute()
     unfinished = folder / _UNFINISHED
@@ -66,7 +66,7 @@ def save(folder: str | os.PathLike, meta: Any, arrays: Mapping[str, np.ndarray])
 
 
 def load(
-    folder: str | os.PathLike, tell: Callable[[str], None] = lambda line: None
+    folder: str | os.PathLike[str], tell: Callable[[str], None] = lambda line: None
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
     """Reads a folder's checkpoints, the newest first; a damaged one is told and passed over.
 
@@ -89,7 +89,7 @@ def load(
         yield found
 
 
-def clear(folder: str | os.PathLike) -> None:
+def clear(folder: str | os.PathLike[str]) -> None:
     """Deletes a folder of checkpoints, if there is one."""
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -23,11 +23,10 @@ from lth_jax import errors, files
 from lth_jax.runs import locks, results
 from lth_jax.sweep import plan
 
-RESULTS, CONFIG, LOCK = "results.jsonl", "config.json", ".lock"
+CONFIG = "config.json"
 # What may differ between runs that share a folder: every row names its own commit, and lanes have
 # the same numbers on any number of devices (bit for bit with `map`).
 MAY_DIFFER = ("git", "devices")
-lane_of = results.lane_of
 
 
 def identity(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
@@ -94,7 +93,7 @@ def git_revision() -> str | None:
 
 
 def check(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     config: Mapping[str, Any],
     defaults: Mapping[str, Any] = types.MappingProxyType({}),
     patterns: Sequence[str] = ("results*.jsonl",),
@@ -125,7 +124,7 @@ def check(
         there = defaults | stored
         differ = [name for name in names if there.get(name) != config.get(name)]
     except OSError as error:
-        raise errors.InputError(f"--out={path}: {error.strerror or error}.") from None
+        raise errors.InputError(f"{path}: {error.strerror or error}.") from None
     except errors.InputError:
         raise
     except (ValueError, AttributeError, TypeError, RecursionError):
@@ -138,7 +137,7 @@ def check(
         raise errors.InputError(f"{path}: belongs to other settings ({shown}{more}).")
 
 
-def fingerprint(path: str | os.PathLike) -> str:
+def fingerprint(path: str | os.PathLike[str]) -> str:
     """Names what the rows and checkpoints of a folder belong to.
 
     Args:
@@ -158,7 +157,9 @@ def _short(value: Any) -> str:
 
 @contextlib.contextmanager
 def locked(
-    path: str | os.PathLike, wait: bool = False, tell: Callable[[str], None] = lambda line: None
+    path: str | os.PathLike[str],
+    wait: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
     """Makes a run's folder if need be and holds it alone.
 
@@ -176,16 +177,17 @@ def locked(
     with contextlib.ExitStack() as stack:
         with _no_folder(path):
             path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locks.hold(path / LOCK, wait, tell))
+            stack.enter_context(locks.hold(path / locks.RUN, wait, tell))
             # Processes that outlived the one that held the folder still write their parts.
-            for part in sorted(path.glob(".part-*.lock")):
+            for part in sorted(path.glob(locks.PARTS)):
                 with locks.hold(part, wait, tell):
                     pass
         yield
 
 
 @contextlib.contextmanager
-def _no_folder(path):
+def _no_folder(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns what goes wrong with a folder into one line that names it."""
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name.
@@ -193,7 +195,7 @@ def _no_folder(path):
             raise
         reason = getattr(error, "strerror", None) or error
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        raise (errors.RunError if full else errors.InputError)(f"--out={path}: {reason}.") from None
+        raise (errors.RunError if full else errors.InputError)(f"{path}: {reason}.") from None
 
 
 class Folder:
@@ -201,7 +203,7 @@ class Folder:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         config: Mapping[str, Any],
         part: str | None = None,
         defaults: Mapping[str, Any] = types.MappingProxyType({}),
@@ -221,28 +223,31 @@ class Folder:
                 touched then.
         """
         self.path = pathlib.Path(path)
-        self.results = self.path / (part or RESULTS)
+        self.results = self.path / (part or results.RESULTS)
         check(self.path, config, defaults)
         with _no_folder(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / CONFIG).exists():
-                files.write(self.path / CONFIG, json.dumps(files.jsonable(dict(config)), indent=1) + "\n")
+                files.write(
+                    self.path / CONFIG, json.dumps(files.jsonable(dict(config)), indent=1) + "\n"
+                )
             self.run = fingerprint(self.path)
-            some = [self.path / RESULTS, self.results, *sorted(self.path.glob("results.part-*.jsonl"))]
-            rows = {}
+            parts = sorted(self.path.glob(results.PARTS))
+            some = [self.path / results.RESULTS, self.results, *parts]
+            rows: dict[plan.Lane, dict[str, Any]] = {}
             for file in dict.fromkeys(some):
                 found, size = results.read(file, self.run)
                 if file == self.results and file.exists() and file.stat().st_size > size:
                     # The process died while it wrote this row: it is run again.
                     os.truncate(file, size)
                 for row in found:
-                    rows.setdefault(lane_of(row), row)
+                    rows.setdefault(results.lane_of(row), row)
             self.rows = list(rows.values())
 
     @property
     def done(self) -> set[plan.Lane]:
         """The lanes whose rows are there."""
-        return {lane_of(row) for row in self.rows}
+        return {results.lane_of(row) for row in self.rows}
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds rows and returns when they are on the disk.

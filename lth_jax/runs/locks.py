@@ -17,17 +17,21 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from lth_jax import errors
 
 BUSY_STATUS = 3
+RUN, PARTS = ".lock", ".part-*.lock"  # names: a run's lock; those of its processes
 _NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 _PAUSE = 0.5  # seconds between two attempts
 
 
 @contextlib.contextmanager
 def hold(
-    path: str | os.PathLike, wait: bool = False, tell: Callable[[str], None] = lambda line: None
+    path: str | os.PathLike[str],
+    wait: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[None]:
     """Holds a lock as long as the context lasts.
 
@@ -45,7 +49,7 @@ def hold(
     while (release := _take(path)) is None:
         line = f"{path.parent}: in use by {_holder(path)}"
         if not wait:
-            raise errors.RunError(f"{line}; --lock=wait waits for it.", BUSY_STATUS)
+            raise errors.RunError(f"{line}.", BUSY_STATUS)
         if not told:
             tell(f"{line}; waiting for it")
             told = True
@@ -56,7 +60,7 @@ def hold(
         release()
 
 
-def is_held(path: str | os.PathLike) -> bool:
+def is_held(path: str | os.PathLike[str]) -> bool:
     """Whether a living process holds the lock; asks by taking it for a moment.
 
     Args:
@@ -129,7 +133,7 @@ def _signature() -> bytes:
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode() + b"\n"
 
 
-def _read(path: pathlib.Path) -> dict:
+def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes()[:1000])
     except (OSError, ValueError):

@@ -7,6 +7,7 @@ list of what all peers were given. It ends with its standard input.
 
 import os
 import sys
+from typing import Any
 
 
 def main(arguments: list[str]) -> None:
@@ -17,7 +18,7 @@ def main(arguments: list[str]) -> None:
     from jax.experimental import multihost_utils
 
     descriptor, timeout, *names = arguments
-    options = {"initialization_timeout": int(timeout)}
+    options: dict[str, Any] = {"initialization_timeout": int(timeout)}
     if names:
         host = names[0].rpartition(":")[0]
         if host in ("127.0.0.1", "localhost") and names[2] == "0":
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> None:
         for line in sys.stdin:
             everyone = multihost_utils.process_allgather(np.int32(line))
             answers.write(" ".join(map(str, np.ravel(everyone))) + "\n")
-    jax.distributed.shutdown()
+    jax.distributed.shutdown()  # type: ignore[no-untyped-call]  # Of JAX, without types.
 
 
 if __name__ == "__main__":

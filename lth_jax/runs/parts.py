@@ -6,6 +6,7 @@ coordination service of jax.distributed would end all of them when one is lost.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -13,17 +14,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from types import TracebackType
+from typing import IO, Any, Self
 
 from lth_jax import errors
 from lth_jax.runs import locks, results
 from lth_jax.sweep import plan
 
-_PATTERN = "results.part-*.jsonl"
 _PAUSE = 0.2  # seconds between two looks at the other processes
 
 
-class Process(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Process:
     """One of `count` processes."""
 
     index: int = 0
@@ -63,7 +65,7 @@ class Meeting:
         processes: int | None = None,
         process: int | None = None,
         timeout: int = 300,
-    ):
+    ) -> None:
         """Meets the other processes.
 
         Args:
@@ -90,6 +92,8 @@ class Meeting:
         )
         os.close(theirs)
         self._answers = open(ours)  # noqa: SIM115
+        assert self._child.stdin is not None  # For it is a pipe.
+        self._questions: IO[bytes] = self._child.stdin
         try:
             self.process = Process(*self._next())
         except BaseException:
@@ -109,8 +113,8 @@ class Meeting:
             InputError: If one of them was lost.
         """
         try:
-            self._child.stdin.write(b"%d\n" % fine)
-            self._child.stdin.flush()
+            self._questions.write(b"%d\n" % fine)
+            self._questions.flush()
         except OSError:
             raise self._trouble() from None
         return [index for index, fine in enumerate(self._next()) if not fine]
@@ -126,16 +130,21 @@ class Meeting:
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").strip().splitlines()
         reason = " ".join(lines[-1].split())[:200] if lines else "the other processes were lost"
-        return errors.InputError(f"--distributed: {reason}")
+        return errors.InputError(f"no meeting with the other processes: {reason}")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        exception: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         """Leaves: the others wait no more."""
         with contextlib.suppress(OSError):
-            self._child.stdin.close()
-        if any(exception):
+            self._questions.close()
+        if kind is not None:
             self._child.terminate()
         try:
             self._child.wait(timeout=30)
@@ -157,7 +166,7 @@ def deal(wanted: Sequence[plan.Lane], process: Process, scaled: bool = False) ->
     Returns:
         Its lanes, in order. Every lane is dealt to one process.
     """
-    roots: dict[tuple, dict[plan.Node, int]] = {}
+    roots: dict[object, dict[plan.Node, int]] = {}  # by the first stage
     mine = []
     for lane in wanted:
         root = plan.nodes_of(lane, scaled)[0]
@@ -167,7 +176,9 @@ def deal(wanted: Sequence[plan.Lane], process: Process, scaled: bool = False) ->
     return mine
 
 
-def merge(path: str | os.PathLike, wanted: Sequence[plan.Lane], scaled: bool, size: int) -> None:
+def merge(
+    path: str | os.PathLike[str], wanted: Sequence[plan.Lane], scaled: bool, size: int
+) -> None:
     """Appends the rows of all parts to the run's results and deletes the parts.
 
     Killed at any moment it leaves every row in some file, and the next call goes on.
@@ -183,15 +194,15 @@ def merge(path: str | os.PathLike, wanted: Sequence[plan.Lane], scaled: bool, si
         RunError: If the rows cannot be written.
     """
     path = pathlib.Path(path)
-    parts = sorted(path.glob(_PATTERN))
+    parts = sorted(path.glob(results.PARTS))
     if not parts:
         return
-    whole = path / "results.jsonl"
+    whole = path / results.RESULTS
     rows, end = results.read(whole)
     if whole.exists() and whole.stat().st_size > end:
         os.truncate(whole, end)
     there = {results.lane_of(row) for row in rows}
-    found = {}
+    found: dict[plan.Lane, dict[str, Any]] = {}
     for part in parts:
         for row in results.read(part)[0]:
             found.setdefault(results.lane_of(row), row)
@@ -204,8 +215,10 @@ def merge(path: str | os.PathLike, wanted: Sequence[plan.Lane], scaled: bool, si
         part.unlink()
 
 
-def _in_order(wanted, scaled, size) -> Iterator[plan.Lane]:
-    def walk(block):
+def _in_order(wanted: Sequence[plan.Lane], scaled: bool, size: int) -> Iterator[plan.Lane]:
+    """The lanes of a grid in the order in which one process finishes them."""
+
+    def walk(block: plan.Block) -> Iterator[plan.Lane]:
         for ending in block.lanes:
             yield from ending
         for follower in block.followers:
@@ -216,17 +229,16 @@ def _in_order(wanted, scaled, size) -> Iterator[plan.Lane]:
 
 
 def wait_for_others(
-    path: str | os.PathLike, process: Process, tell: Callable[[str], None]
-) -> list[int]:
+    path: str | os.PathLike[str], process: Process, tell: Callable[[str], None]
+) -> None:
     """Waits until every other process has ended, by its lock.
+
+    How they ended is not known here: rows that are missing tell.
 
     Args:
         path: The run's folder.
         process: This one.
         tell: Gets one line when waiting begins.
-
-    Returns:
-        Nothing is said about how they ended: look for missing rows.
     """
     path = pathlib.Path(path)
     told = False
@@ -239,8 +251,8 @@ def wait_for_others(
             time.sleep(_PAUSE)
 
 
-def clean(path: str | os.PathLike) -> None:
+def clean(path: str | os.PathLike[str]) -> None:
     """Deletes the locks of parts; for a finished folder, held alone."""
-    for file in pathlib.Path(path).glob(".part-*.lock*"):
+    for file in pathlib.Path(path).glob(f"{locks.PARTS}*"):
         with contextlib.suppress(OSError):
             file.unlink()

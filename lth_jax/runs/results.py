@@ -18,14 +18,22 @@ from lth_jax import errors, files
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 
+RESULTS, PARTS = "results.jsonl", "results.part-*.jsonl"  # a run's file of rows; those of processes
 CHECK, RUN = "check", "run"
 _ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
 def lane_of(row: Mapping[str, Any]) -> plan.Lane:
-    """The lane that a row belongs to."""
+    """The lane that a row belongs to.
+
+    Raises:
+        KeyError: If the row lacks a field or its method is unknown.
+    """
+    method = methods.METHODS[row["method"]]
     eps = math.inf if row["eps"] == "inf" else row["eps"]
-    return plan.Lane(row["method"], eps, row["sparsity"], row["seed"])
+    # Rows of the first version say null where a method itself leaves the weights without a bound.
+    eps = method.eps if eps is None else eps
+    return plan.Lane(method.name, eps, row["sparsity"], row["seed"])
 
 
 def seal(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +47,7 @@ def _check_sum(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(files.canonical_json(covered).encode()).hexdigest()[:8]
 
 
-def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+def append(file: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Adds sealed rows to a file and returns when they are on the disk.
 
     Args:
@@ -71,7 +79,7 @@ def append(file: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
             os.close(handle)
 
 
-def read(file: str | os.PathLike, run: str | None = None) -> tuple[list[dict[str, Any]], int]:
+def read(file: str | os.PathLike[str], run: str | None = None) -> tuple[list[dict[str, Any]], int]:
     """Reads a file of rows, and leaves out a last line that was not written to its end.
 
     Args:
@@ -90,7 +98,8 @@ def read(file: str | os.PathLike, run: str | None = None) -> tuple[list[dict[str
         return [], 0
     text = file.read_bytes()
     size = text.rfind(b"\n") + 1
-    rows, lanes = [], {}
+    rows: list[dict[str, Any]] = []
+    lanes: dict[plan.Lane, int] = {}
     for place, line in enumerate(text[:size].split(b"\n")[:-1], 1):
         try:
             row = json.loads(line)
@@ -119,7 +128,7 @@ def read(file: str | os.PathLike, run: str | None = None) -> tuple[list[dict[str
 
 def _check(row: Mapping[str, Any]) -> None:
     """Raises ValueError or KeyError unless a row has what tables and plots read."""
-    if row["method"] not in methods.METHODS or type(row["seed"]) is not int:
+    if type(row["seed"]) is not int:
         raise ValueError
     for name in ("eps", "sparsity", "diverged", *_ACCURACIES):
         value = row[name]

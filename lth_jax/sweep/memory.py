@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lth_jax import training
-from lth_jax.training import methods, scoring
+from lth_jax.training import scoring
 
 _SHARE = 0.5  # of a device's memory
 
@@ -24,52 +24,72 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
     every intermediate array of a microbatch as if none were freed.
 
     Args:
-        problem: Model, pruner and recipe.
+        problem: Model, pruner and config.
         strategy: "map" or "vmap".
         example: [h, w, c] of an image, uint8.
 
     Returns:
         Bytes.
     """
+    sizes = training.lane_shapes(problem)
+    host = training.lane_task(problem, sizes, seed=0, eps=0.0, sparsity=0.0)
+    kinds = {s.kind for method in training.METHODS.values() for s in method.stages}
 
-    def shapes():
+    def states() -> list[training.State]:
         origin = training.initial(problem, jax.random.key(0))
-        kept = jax.tree.map(lambda _: jnp.int32(1), origin.scores)
-        kept = kept if problem.pruner.scope == "tensor" else jnp.int32(1)
-        task = training.Task(jax.random.key(0), jnp.float32(0), kept, jnp.float32(1), jnp.bool_(1))
+        task = host._replace(key=jax.random.key(0))
         begin = (origin.weights, origin.scores)
-        starts = [training.start(problem, k, task, begin, origin) for k in methods.MOVES]
-        return origin, begin, starts
+        return [training.start(problem, kind, task, begin, origin) for kind in kinds]
 
-    origin, begin, states = jax.eval_shape(shapes)
-    total = 2 * max(map(_bytes, states)) + _bytes(begin)
+    total = 2 * max(map(_bytes, jax.eval_shape(states))) + _bytes((sizes.weights, sizes.scores))
     if strategy == "map":
         return total
-    size = problem.recipe.microbatch or problem.recipe.batch_size
+    size = problem.config.microbatch or problem.config.batch_size
     images = jax.ShapeDtypeStruct((size, *example.shape), example.dtype)
     labels = jax.ShapeDtypeStruct((size,), jnp.int32)
     channels = jax.ShapeDtypeStruct(example.shape[-1:], jnp.float32)
 
-    def step(weights, state, images, labels, mean, std):
+    def step(weights: Any, state: Any, images: Any, labels: Any, mean: Any, std: Any) -> Any:
         return scoring.loss_and_gradient(
             problem.model, 0, weights, state, images, labels, mean, std
         )
 
     traced = jax.make_jaxpr(step)(
-        origin.weights, origin.model_state, images, labels, channels, channels
+        sizes.weights, sizes.model_state, images, labels, channels, channels
     )
     made = [v.aval for equation in traced.eqns for v in equation.outvars]
-    return total + _bytes(origin.weights) + _bytes(made)
+    return total + _bytes(sizes.weights) + _bytes(made)
+
+
+def check_one_lane(sizes: training.Initial) -> None:
+    """Refuses a network of which not even one lane fits this machine, where that is certain.
+
+    Args:
+        sizes: From training.lane_shapes.
+
+    Raises:
+        ValueError: If the devices are CPUs and one lane needs more than all memory.
+    """
+    # At the very least a device holds a lane's centre, weights, gradient and momentum.
+    needed = 4 * _bytes(sizes.weights)
+    if jax.default_backend() == "cpu" and needed > _machine_bytes():
+        raise ValueError(
+            f"model: one lane of it needs more than the {_machine_bytes() / 1e9:.1f} GB of this "
+            "machine."
+        )
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def device_bytes() -> int:
     """Memory of one device: what its runtime says, or of a CPU device its part of the machine's."""
     device = jax.local_devices()[0]
-    limit = (device.memory_stats() or {}).get("bytes_limit")
+    limit: int | None = (device.memory_stats() or {}).get("bytes_limit")
     if limit:
         return limit
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return machine // jax.local_device_count()
+    return _machine_bytes() // jax.local_device_count()
 
 
 def lanes_per_device(

@@ -4,15 +4,21 @@ The tree of a grid: a node is a stage with all that its result depends on, so th
 sparsities perturb 11 times per seed, not 99, and `prune` serves `prune_then_perturb` as well.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from lth_jax.training import methods
 
+_MOST_LANES = 1_000_000
+_MOST_SEED = 2**32 - 1
+
 
 class Lane(NamedTuple):
-    """One cell of the grid and one seed; None where the method does not use the axis."""
+    """One cell of the grid and one seed.
+
+    eps: inf is no bound, None is weights that do not move. sparsity: None is no mask.
+    """
 
     method: str
     eps: float | None
@@ -21,7 +27,7 @@ class Lane(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A stage and everything that its result depends on."""
+    """A stage and everything that its result depends on; eps and sparsity as in a Lane."""
 
     stages: tuple[methods.Stage, ...]  # the way here, this stage last
     eps: float | None
@@ -29,9 +35,9 @@ class Node(NamedTuple):
     seed: int
 
     @property
-    def kind(self) -> str:
-        """The kind of this stage."""
-        return self.stages[-1].kind
+    def stage(self) -> methods.Stage:
+        """The stage itself."""
+        return self.stages[-1]
 
 
 class Block(NamedTuple):
@@ -43,31 +49,71 @@ class Block(NamedTuple):
     needed: tuple[bool, ...]  # of each node, whether any lane below it is still wanted
     followers: tuple["Block", ...]  # run them while this block's results are held
 
+    @property
+    def stage(self) -> methods.Stage:
+        """The stage of all its nodes."""
+        return self.nodes[0].stage
+
 
 def lanes(
-    names: Sequence[str], eps: Sequence[float], sparsity: Sequence[float], seeds: Sequence[int]
+    names: Sequence[str | methods.Method],
+    eps: Sequence[float] = (),
+    sparsity: Sequence[float] = (),
+    seeds: Sequence[int] = (0,),
 ) -> list[Lane]:
     """All lanes of a grid in plan order, an axis that a method does not use taken once.
 
     Args:
-        names: Names of methods.METHODS.
-        eps: Radii, at least 0; math.inf is allowed.
+        names: Methods, or their names.
+        eps: Radii, at least 0; math.inf is no bound.
         sparsity: Fractions removed, in [0, 1).
-        seeds: Integers.
+        seeds: Integers in [0, 2^32).
 
     Returns:
         Lanes without repetitions, seeds innermost.
+
+    Raises:
+        ValueError: If a method is unknown, an axis that a method needs is empty, a value lies
+            outside its range, or the grid has more than a million lanes.
     """
-    found = {}
-    for method in names:
-        kinds = {stage.kind for stage in methods.METHODS[method]}
-        ball = method != "dense" and kinds & set(methods.IN_BALL)
-        masked = kinds & set(methods.MASKED)
-        for e in eps if ball else [None]:
-            for s in sparsity if masked else [None]:
+    found = [methods.find(name) for name in names]
+    _check(found, eps, sparsity, seeds)
+    wanted: dict[Lane, None] = {}
+    for method in found:
+        for e in eps if method.takes_eps else [method.eps]:
+            for s in sparsity if method.takes_sparsity else [None]:
                 for seed in seeds:
-                    found[Lane(method, e, s, seed)] = None
-    return list(found)
+                    wanted[Lane(method.name, e, s, operator.index(seed))] = None
+    return list(wanted)
+
+
+def _check(
+    found: Sequence[methods.Method],
+    eps: Sequence[float],
+    sparsity: Sequence[float],
+    seeds: Sequence[int],
+) -> None:
+    if not found:
+        raise ValueError("method must not be an empty list.")
+    for name, values, needed in (
+        ("eps", eps, any(method.takes_eps for method in found)),
+        ("sparsity", sparsity, any(method.takes_sparsity for method in found)),
+        ("seeds", seeds, True),
+    ):
+        if needed and not len(values):
+            raise ValueError(f"{name} must not be an empty list.")
+    for value in eps:
+        if not value >= 0:
+            raise ValueError(f"eps must be at least 0, got {value}.")
+    for value in sparsity:
+        if not 0 <= value < 1:
+            raise ValueError(f"sparsity must lie in [0, 1), got {value}.")
+    # Before any list is made of them: a range may be as long as it likes.
+    count = len(found) * max(len(eps), 1) * max(len(sparsity), 1) * len(seeds)
+    if count > _MOST_LANES:
+        raise ValueError(f"seeds: a grid of {count} lanes is more than {_MOST_LANES}.")
+    if not 0 <= min(seeds) <= max(seeds) <= _MOST_SEED:
+        raise ValueError(f"seeds must lie in [0, 2^32), got {min(seeds)} to {max(seeds)}.")
 
 
 def nodes_of(lane: Lane, scaled: bool = False) -> list[Node]:
@@ -80,20 +126,18 @@ def nodes_of(lane: Lane, scaled: bool = False) -> list[Node]:
     Returns:
         One node per stage of the lane's method.
     """
-    stages = methods.METHODS[lane.method]
+    stages = methods.find(lane.method).stages
     path = []
     for end in range(1, len(stages) + 1):
-        kinds = {stage.kind for stage in stages[:end]}
-        eps = lane.eps if kinds & set(methods.IN_BALL) else None
-        if lane.method == "dense":
-            eps = math.inf
-        sparsity = lane.sparsity if scaled or kinds & set(methods.MASKED) else None
+        kinds = [stage.kind for stage in stages[:end]]
+        eps = lane.eps if any(kind.in_ball for kind in kinds) else None
+        sparsity = lane.sparsity if scaled or any(kind.masked for kind in kinds) else None
         path.append(Node(stages[:end], eps, sparsity, lane.seed))
     return path
 
 
 def blocks(
-    wanted: Sequence[Lane], done: set[Lane], size: int, scaled: bool = False
+    wanted: Sequence[Lane], done: Collection[Lane], size: int, scaled: bool = False
 ) -> Iterator[Block]:
     """The first-stage blocks of a grid, each with its followers, in the order to run them.
 
@@ -112,19 +156,18 @@ def blocks(
     children: dict[Node | None, dict[Node, None]] = {}
     ends: dict[Node, list[Lane]] = {}
     for lane in wanted:
-        parent = None
-        for node in nodes_of(lane, scaled):
+        path = nodes_of(lane, scaled)
+        for parent, node in zip([None, *path], path, strict=False):
             children.setdefault(parent, {})[node] = None
-            parent = node
-        ends.setdefault(parent, []).append(lane)
+        ends.setdefault(path[-1], []).append(lane)
 
-    def needed(node):
+    def needed(node: Node) -> bool:
         mine = any(lane not in done for lane in ends.get(node, ()))
         return mine or any(needed(child) for child in children.get(node, ()))
 
-    def cut(parents):
+    def cut(parents: Sequence[Node | None]) -> Iterator[Block]:
         """Blocks of the parents' children (of the tree's roots for None), grouped by stage."""
-        groups: dict[tuple, list[tuple[Node, int]]] = {}
+        groups: dict[tuple[methods.Stage, ...], list[tuple[Node, int]]] = {}
         for place, parent in enumerate(parents):
             for node in children.get(parent, ()):
                 groups.setdefault(node.stages, []).append((node, place))
@@ -134,14 +177,16 @@ def blocks(
                 nodes = tuple(node for node, _ in part)
                 live = tuple(needed(node) for node in nodes)
                 if any(live):
-                    ending = (tuple(x for x in ends.get(n, ()) if x not in done) for n in nodes)
-                    places = () if parents == (None,) else tuple(place for _, place in part)
-                    yield Block(nodes, places, tuple(ending), live, tuple(cut(nodes)))
+                    ending = tuple(
+                        tuple(x for x in ends.get(n, ()) if x not in done) for n in nodes
+                    )
+                    places = () if parents[0] is None else tuple(place for _, place in part)
+                    yield Block(nodes, places, ending, live, tuple(cut(nodes)))
 
     yield from cut((None,))
 
 
-def lane_steps(some: Sequence[Block], steps: dict[tuple, int]) -> int:
+def lane_steps(some: Sequence[Block], steps: Callable[[methods.Stage], int]) -> int:
     """Gradient steps times lanes that blocks still have to take, for a progress bar.
 
     Args:
@@ -153,6 +198,6 @@ def lane_steps(some: Sequence[Block], steps: dict[tuple, int]) -> int:
     """
     total = 0
     for block in some:
-        total += sum(block.needed) * steps[block.nodes[0].stages[-1]]
+        total += sum(block.needed) * steps(block.stage)
         total += lane_steps(block.followers, steps)
     return total

@@ -4,23 +4,26 @@ On a CPU lanes are mapped, one after the other on each device (`map`): the same 
 alone. On accelerators they are batched (`vmap`).
 """
 
-import functools
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lth_jax import training
+from lth_jax.training import scoring
 
-PyTree = Any
-STRATEGIES = ("auto", "map", "vmap")
+Strategy = Literal["auto", "map", "vmap"]
+STRATEGIES: tuple[str, ...] = typing.get_args(Strategy)
 
 
-def strategy_for(strategy: str) -> str:
+def strategy_for(strategy: Strategy) -> Literal["map", "vmap"]:
     """Resolves "auto": map on CPU, vmap elsewhere.
 
     Raises:
@@ -40,7 +43,7 @@ class Programs:
     whatever eps, sparsity, seeds and slices are. Every argument with a lane axis is sharded.
     """
 
-    def __init__(self, problem: training.Problem, strategy: str = "auto"):
+    def __init__(self, problem: training.Problem, strategy: Strategy = "auto"):
         """Looks at the devices; compiles nothing yet."""
         self.problem = problem
         self.strategy = strategy_for(strategy)
@@ -50,79 +53,134 @@ class Programs:
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), ("lanes",), axis_types=auto, devices=devices)
         self.mesh = mesh
-        self._kinds: dict[tuple[str, str], Callable] = {}
-
-        def initial(task):
-            return training.initial(problem, task.key, task.scale)
-
+        self._of_kind: dict[tuple[str, training.StageKind], Callable[..., Any]] = {}
         # Always mapped: a vectorized draw may round by its place in the vector, and then the
         # same seed would not stand for the same weights in every block.
-        self.initial = self._over_lanes(lambda task, _: initial(task), "map")
+        self._initial = _jit("initial", self._over_lanes(self._initial_of_lane, "map"))
+        self._finish = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
         # (tree, rows): the rows of a block as the lanes of the next one.
-        self.gather = jax.jit(
+        self._gather = jax.jit(
             lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
             out_shardings=NamedSharding(mesh, P("lanes")),
         )
-        # ((weights, scores, model_state), task), (data, test): the kind of stage does not matter.
-        self.finish = self._over_lanes(
-            lambda lane, shared: training.finish(problem, *lane[0], lane[1], *shared)
-        )
 
-    def start(self, kind: str) -> Callable:
-        """(task, begin, origin), None -> the state at a stage's first step."""
+    def initial(self, task: training.Task) -> training.Initial:
+        """What the lanes' seeds stand for, by jitted draws."""
+        found: training.Initial = self._initial(task, ())
+        return found
 
-        def start(lane, _):
+    def gather(self, tree: chex.ArrayTree, rows: npt.NDArray[np.int32]) -> chex.ArrayTree:
+        """The rows of a block's arrays as the lanes of the next block."""
+        return self._gather(tree, rows)
+
+    def start(
+        self,
+        kind: training.StageKind,
+        task: training.Task,
+        begin: tuple[chex.ArrayTree, chex.ArrayTree],
+        origin: training.Initial,
+    ) -> training.State:
+        """The state at a stage's first step, see training.start."""
+        found: training.State = self.start_program(kind)((task, begin, origin), ())
+        return found
+
+    def advance(
+        self,
+        kind: training.StageKind,
+        state: training.State,
+        task: training.Task,
+        data: training.Data,
+        step: int,
+        until: int,
+        total: int,
+    ) -> training.State:
+        """The state after `until` steps, see training.advance; `state` is donated."""
+        shared = (data, np.int32(step), np.int32(until), np.int32(total))
+        found: training.State = self.advance_program(kind)(state, task, shared)
+        return found
+
+    def finish(
+        self,
+        state: training.State,
+        task: training.Task,
+        data: training.Data,
+        test: scoring.Chunks,
+    ) -> training.Outcome:
+        """Scores the final networks, see training.finish; the kind of stage does not matter."""
+        final = (state.weights, state.scores, state.model_state)
+        found: training.Outcome = self._finish((final, task), (data, test))
+        return found
+
+    def start_program(self, kind: training.StageKind) -> Callable[..., Any]:
+        """The jitted ((task, begin, origin), ()) -> state."""
+
+        def start(lane: Any, _: Any) -> training.State:
             return training.start(self.problem, kind, *lane)
 
-        return self._of_kind("start", kind, lambda: self._over_lanes(start))
+        def make(name: str) -> Callable[..., Any]:
+            return _jit(name, self._over_lanes(start, self.strategy))
 
-    def advance(self, kind: str) -> Callable:
-        """State (donated), task, (data, step, until, total) -> the state at `until`."""
+        return self._made("start", kind, make)
 
-        def advance(lane, shared):
+    def advance_program(self, kind: training.StageKind) -> Callable[..., Any]:
+        """The jitted (state, task, (data, step, until, total)) -> state."""
+
+        def advance(lane: Any, shared: Any) -> training.State:
             state, task = lane
-            data_, step, until, total = shared
+            data, step, until, total = shared
             if self.strategy == "map":  # Padding and finished lanes take no steps.
                 until = jnp.where(task.active, until, step)
-            return training.advance(self.problem, kind, state, task, data_, step, until, total)
+            return training.advance(self.problem, kind, state, task, data, step, until, total)
 
-        def make():
-            over = self._over_lanes(advance, jit=False)
-            return jax.jit(lambda s, task, shared: over((s, task), shared), donate_argnums=0)
+        def make(name: str) -> Callable[..., Any]:
+            over = self._over_lanes(advance, self.strategy)
+            return _jit(name, lambda s, task, shared: over((s, task), shared), donate_argnums=0)
 
-        return self._of_kind("advance", kind, make)
+        return self._made("advance", kind, make)
 
-    def _of_kind(self, name, kind, make):
-        if (name, kind) not in self._kinds:
-            self._kinds[name, kind] = make()
-        return self._kinds[name, kind]
+    def _initial_of_lane(self, task: training.Task, _: Any) -> training.Initial:
+        return training.initial(self.problem, task.key, task.scale)
 
-    def _over_lanes(self, function, strategy=None, jit=True):
-        """Makes f(one lane's arguments, shared ones) a program for the lanes of all devices."""
-        strategy = strategy or self.strategy
+    def _finish_of_lane(self, lane: Any, shared: Any) -> training.Outcome:
+        (weights, scores, model_state), task = lane
+        data, test = shared
+        return training.finish(self.problem, weights, scores, model_state, task, data, test)
 
-        def local(lanes, shared):
-            one = functools.partial(_swap(function), shared)
+    def _made(
+        self, name: str, kind: training.StageKind, make: Callable[[str], Callable[..., Any]]
+    ) -> Callable[..., Any]:
+        if (name, kind) not in self._of_kind:
+            self._of_kind[name, kind] = make(f"{name}_{kind.name}")
+        return self._of_kind[name, kind]
+
+    def _over_lanes(
+        self, function: Callable[[Any, Any], Any], strategy: str
+    ) -> Callable[[Any, Any], Any]:
+        """Makes f(one lane's arguments, shared ones) a function of the lanes of all devices."""
+
+        def local(lanes: Any, shared: Any) -> Any:
+            def one(lane: Any) -> Any:
+                return function(lane, shared)
+
             return jax.lax.map(one, lanes) if strategy == "map" else jax.vmap(one)(lanes)
 
-        sharded = jax.shard_map(
+        return jax.shard_map(
             local,
             mesh=self.mesh,
             in_specs=(P("lanes"), P()),
             out_specs=P("lanes"),
             check_vma=False,
         )
-        return jax.jit(sharded) if jit else sharded
 
-    def everywhere(self, tree: PyTree) -> PyTree:
+    def everywhere(self, tree: chex.ArrayTree) -> chex.ArrayTree:
         """Puts a copy of arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, P()))
 
-    def over_lanes(self, tree: PyTree) -> PyTree:
+    def over_lanes(self, tree: chex.ArrayTree) -> chex.ArrayTree:
         """Deals the rows of [lanes, ...] arrays out to the devices."""
         return jax.device_put(tree, NamedSharding(self.mesh, P("lanes")))
 
-    def places(self, count: int, size: int) -> np.ndarray:
+    def places(self, count: int, size: int) -> npt.NDArray[np.int64]:
         """Where `count` nodes sit in a block of `size` lanes: dealt out to the devices in turn.
 
         A block that is not full so keeps all devices busy.
@@ -133,23 +191,28 @@ class Programs:
         index = np.arange(count)
         return index % self.devices * (size // self.devices) + index // self.devices
 
-    def stack(self, values: Sequence[PyTree], spare: PyTree, size: int) -> PyTree:
-        """Stacks one tree per node into a block's arrays, padded with `spare`.
+    def tasks(
+        self, values: Sequence[training.Task], spare: training.Task, size: int
+    ) -> training.Task:
+        """Stacks one task per node into a block's, padded with `spare`; seeds become keys.
 
         Args:
-            values: Trees of NumPy scalars or arrays, at most `size`.
-            spare: Tree like them.
+            values: From training.lane_task, at most `size`.
+            spare: Likewise.
             size: Lanes in a block.
 
         Returns:
-            Tree of [size, ...] arrays, sharded.
+            A task of [size, ...] arrays, sharded.
         """
         slots = [spare] * size
         for place, value in zip(self.places(len(values), size), values, strict=True):
             slots[place] = value
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
-        return self.over_lanes(stacked)
+        stacked: training.Task = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
+        dealt: training.Task = self.over_lanes(stacked)
+        return dealt._replace(key=jax.vmap(jax.random.key)(dealt.key))
 
 
-def _swap(function):
-    return lambda shared, lane: function(lane, shared)
+def _jit(name: str, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """jax.jit of a function under a name of its own, by which profiles and tests know it."""
+    function.__name__ = name
+    return jax.jit(function, **options)

@@ -1,28 +1,30 @@
 """From a grid in the middle of a block to a snapshot, and back onto the devices there are now."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import chex
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax import training
-from lth_jax.sweep import plan, programs, rows, snapshots
+from lth_jax.sweep import plan, rows, snapshots
+from lth_jax.sweep import programs as sweep_programs
 
-PyTree = Any
 _RADII = "radii"
 
 
-class Held(NamedTuple):
+class FinishedBlock(NamedTuple):
     """A finished block, while its followers need it."""
 
     block: plan.Block
-    weights: PyTree  # [lanes, ...], on the devices
-    scores: PyTree
+    weights: chex.ArrayTree  # [lanes, ...], on the devices
+    scores: chex.ArrayTree
     history: list[rows.History]  # by node
 
 
-class Running(NamedTuple):
+class RunningBlock(NamedTuple):
     """A block between two slices."""
 
     block: plan.Block
@@ -32,14 +34,17 @@ class Running(NamedTuple):
 
 
 def snapshot(
-    programs: programs.Programs, size: int, held: Sequence[Held], running: Running | None
+    programs: sweep_programs.Programs,
+    size: int,
+    above: Sequence[FinishedBlock],
+    running: RunningBlock | None,
 ) -> snapshots.Snapshot | None:
     """What a grid needs to go on from here, on the host.
 
     Args:
         programs: Say where nodes are in a block.
         size: Lanes in a block.
-        held: The blocks above the running one, outermost first.
+        above: The blocks above the running one, outermost first.
         running: The block that takes steps.
 
     Returns:
@@ -48,7 +53,7 @@ def snapshot(
     if running is None:
         return None
     levels = []
-    for block, weights, scores, history in held:
+    for block, weights, scores, history in above:
         index, places, names = _needed(programs, size, block)
         arrays = snapshots.flatten((weights, scores), places)
         histories = [history[i] for i in index]
@@ -64,14 +69,14 @@ def snapshot(
     return snapshots.Snapshot(tuple(levels), tuple(names), running.step, running.seconds, state)
 
 
-def held(
-    programs: programs.Programs,
+def find_finished(
+    programs: sweep_programs.Programs,
     size: int,
     saved: Sequence[snapshots.Snapshot],
     block: plan.Block,
     shapes: training.Initial,
-    radii_shapes: PyTree,
-) -> Held | None:
+    radii_shapes: chex.ArrayTree,
+) -> FinishedBlock | None:
     """A finished block that does not have to be run again.
 
     Args:
@@ -100,17 +105,18 @@ def held(
         for i, place, where in zip(index, places, at, strict=True):
             mine = jax.tree.map(lambda leaf, at=place: leaf[at], stacked) if radii else None
             history[i] = level.histories[where]._replace(radii=mine)
-        return Held(block, *programs.over_lanes(both), history)
+        weights, scores = programs.over_lanes(both)
+        return FinishedBlock(block, weights, scores, history)
     return None
 
 
-def running(
-    programs: programs.Programs,
+def find_running(
+    programs: sweep_programs.Programs,
     size: int,
     saved: Sequence[snapshots.Snapshot],
     block: plan.Block,
     shapes: training.State,
-) -> Running | None:
+) -> RunningBlock | None:
     """A block in the middle of its steps.
 
     Args:
@@ -128,11 +134,13 @@ def running(
         at = snapshots.find(names, one.nodes)
         state = None if at is None else snapshots.unflatten(shapes, places, one.arrays, at)
         if state is not None:
-            return Running(block, one.step, programs.over_lanes(state), one.seconds)
+            return RunningBlock(block, one.step, programs.over_lanes(state), one.seconds)
     return None
 
 
-def _needed(programs, size, block) -> tuple[list[int], np.ndarray, list[str]]:
+def _needed(
+    programs: sweep_programs.Programs, size: int, block: plan.Block
+) -> tuple[list[int], npt.NDArray[np.int64], list[str]]:
     """The needed nodes of a block: their indices, their places among its lanes, their names."""
     index = [i for i, needed in enumerate(block.needed) if needed]
     places = programs.places(len(block.nodes), size)[index]

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
-from lth_jax import datasets, training
+from lth_jax import datasets, files, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import plan
 from lth_jax.training import methods
@@ -24,13 +25,18 @@ class History(NamedTuple):
 
 
 def extend(
-    before: History, kind: str, steps: int, state: training.State, validation: int, seconds: float
+    before: History,
+    kind: training.StageKind,
+    steps: int,
+    state: training.State,
+    validation: int,
+    seconds: float,
 ) -> History:
     """Adds a stage to a lane's history.
 
     Args:
         before: Up to the stage.
-        kind: Of the stage, one of methods.MOVES.
+        kind: Of the stage.
         steps: Of the stage.
         state: Its last one, of this lane, on the host; curve, diverged and radii are read.
         validation: Images in the validation split.
@@ -48,12 +54,12 @@ def extend(
         curve=before.curve + fresh,
         steps=before.steps + steps,
         diverged=diverged,
-        radii=state.radii if kind in methods.IN_BALL else before.radii,
-        dense=fresh[-1] if kind == "perturb" and fresh else before.dense,
+        radii=state.radii if kind.in_ball else before.radii,
+        dense=fresh[-1] if fresh and not kind.masked else before.dense,
     )
 
 
-def row(
+def make_row(
     lane: plan.Lane,
     history: History,
     outcome: training.Outcome,
@@ -72,18 +78,20 @@ def row(
         norm: The ball's.
 
     Returns:
-        The fields that do not depend on the run; accuracies are null if the lane diverged.
+        The fields that do not depend on the run, as JSON has them; accuracies are None if the lane
+        diverged, an infinite eps is "inf".
     """
     diverged = history.diverged
     if diverged is None and not outcome.finite:
         diverged = history.steps
     masks = jax.tree.leaves(outcome.mask)
-    radii = None if lane.eps is None else history.radii
+    # The reference line has no ball of its own to be held to.
+    radii = history.radii if methods.find(lane.method).takes_eps else None
 
-    def share(right, split):
+    def share(right: jax.Array, split: datasets.Split) -> float | None:
         return None if diverged is not None else int(right) / len(split.labels)
 
-    return {
+    fields = {
         "method": lane.method,
         "eps": lane.eps,
         "sparsity": lane.sparsity,
@@ -99,6 +107,7 @@ def row(
         "jax": jax.__version__,
         "seconds": round(history.seconds, 4),
     }
+    return {name: files.jsonable(value) for name, value in fields.items()}
 
 
 def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[str, float | None]:
@@ -118,9 +127,10 @@ def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[s
     found = {"radius_max": None, "max_displacement": largest, "ball_fraction": None}
     if radii is None:
         return found
-    moved, bounds = [], []
+    moved: list[npt.NDArray[np.float64]] = []
+    bounds: list[float] = []
 
-    def one(c, w, r):
+    def one(c: Any, w: Any, r: Any) -> None:
         moved.append(np.ravel(np.asarray(w, np.float64) - np.asarray(c, np.float64)))
         bounds.append(0.0 if r is None else float(r))  # What has no ball must not have moved.
 

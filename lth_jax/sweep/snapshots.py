@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax.sweep import plan, rows
-
-PyTree = Any
 
 
 class Level(NamedTuple):
@@ -23,7 +23,7 @@ class Level(NamedTuple):
 
     nodes: tuple[str, ...]  # names of its needed nodes
     histories: tuple[rows.History, ...]  # their radii left out
-    arrays: dict[str, np.ndarray]  # [nodes, ...], weights, scores and radii by tree path
+    arrays: dict[str, npt.NDArray[Any]]  # [nodes, ...], weights, scores and radii by tree path
 
 
 class Snapshot(NamedTuple):
@@ -33,16 +33,19 @@ class Snapshot(NamedTuple):
     nodes: tuple[str, ...]  # names of the block's needed nodes
     step: int
     seconds: float  # spent in this block
-    arrays: dict[str, np.ndarray]  # [nodes, ...], the state by tree path
+    arrays: dict[str, npt.NDArray[Any]]  # [nodes, ...], the state by tree path
 
 
 def name_of(node: plan.Node) -> str:
     """A node as text: all that its result depends on, within one folder."""
     eps = str(node.eps) if node.eps == math.inf else node.eps
-    return json.dumps([[list(stage) for stage in node.stages], eps, node.sparsity, node.seed])
+    stages = [[s.kind.name, s.perturb_epochs, s.prune_epochs] for s in node.stages]
+    return json.dumps([stages, eps, node.sparsity, node.seed])
 
 
-def flatten(tree: PyTree, places: Sequence[int]) -> dict[str, np.ndarray]:
+def flatten(
+    tree: chex.ArrayTree, places: Sequence[int] | npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]]:
     """Rows of a tree of [lanes, ...] arrays, by path.
 
     Args:
@@ -57,8 +60,11 @@ def flatten(tree: PyTree, places: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def unflatten(
-    like: PyTree, places: Sequence[int], arrays: Mapping[str, np.ndarray], indices: Sequence[int]
-) -> PyTree | None:
+    like: chex.ArrayTree,
+    places: Sequence[int] | npt.NDArray[np.int64],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    indices: Sequence[int],
+) -> chex.ArrayTree | None:
     """The inverse of `flatten`: a tree of [lanes, ...] arrays, zero but for some rows.
 
     Args:
@@ -83,7 +89,7 @@ def unflatten(
         whole = np.zeros(leaf.shape, leaf.dtype)
         whole[np.asarray(places)] = there[np.asarray(indices)]
         filled.append(whole)
-    return treedef.unflatten(filled)
+    return jax.tree.unflatten(treedef, filled)
 
 
 def find(nodes: Sequence[str], there: Sequence[str]) -> list[int] | None:
@@ -97,7 +103,7 @@ def find(nodes: Sequence[str], there: Sequence[str]) -> list[int] | None:
     return [index[name] for name in nodes] if all(name in index for name in nodes) else None
 
 
-def to_stored(snapshot: Snapshot) -> tuple[Any, dict[str, np.ndarray]]:
+def to_stored(snapshot: Snapshot) -> tuple[Any, dict[str, npt.NDArray[Any]]]:
     """A snapshot as (what JSON can hold, arrays by name)."""
     levels = []
     for level in snapshot.levels:
@@ -110,7 +116,7 @@ def to_stored(snapshot: Snapshot) -> tuple[Any, dict[str, np.ndarray]]:
     return meta | {"seconds": snapshot.seconds}, arrays
 
 
-def from_stored(meta: Any, arrays: Mapping[str, np.ndarray]) -> Snapshot:
+def from_stored(meta: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
     """The inverse of `to_stored`.
 
     Args:
@@ -121,14 +127,14 @@ def from_stored(meta: Any, arrays: Mapping[str, np.ndarray]) -> Snapshot:
         KeyError, TypeError: If another version of the program stored it.
     """
 
-    def part(prefix):
+    def part(prefix: str) -> dict[str, npt.NDArray[Any]]:
         own = {name: a for name, a in arrays.items() if name.startswith(prefix)}
         return {name.removeprefix(prefix): array for name, array in own.items()}
 
     levels = []
     for number, level in enumerate(meta["levels"]):
-        histories = [rows.History(**fields) for fields in level["histories"]]
-        histories = tuple(h._replace(curve=tuple(h.curve)) for h in histories)
+        found = [rows.History(**fields) for fields in level["histories"]]
+        histories = tuple(h._replace(curve=tuple(h.curve)) for h in found)
         levels.append(Level(tuple(level["nodes"]), histories, part(f"{number}:")))
     step, seconds = meta["step"], meta["seconds"]
     return Snapshot(tuple(levels), tuple(meta["nodes"]), step, seconds, part("state"))

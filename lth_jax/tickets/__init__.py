@@ -3,7 +3,7 @@
 from lth_jax.tickets.codec import MAGIC
 from lth_jax.tickets.export import export
 from lth_jax.tickets.leaves import digest
-from lth_jax.tickets.origin import ConstructionOrigin, ModelOrigin, Origin, model_of
+from lth_jax.tickets.origin import ConstructionOrigin, ModelOrigin, Origin, OwnOrigin, model_of
 from lth_jax.tickets.ticket import Ticket, load, save
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ConstructionOrigin",
     "ModelOrigin",
     "Origin",
+    "OwnOrigin",
     "Ticket",
     "digest",
     "export",

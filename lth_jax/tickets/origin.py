@@ -12,18 +12,15 @@ from lth_jax import models
 from lth_jax.theory.construction import random_network
 
 MOST = 1 << 31  # Weights in all, so that a forged header cannot ask for any amount of memory.
+_REST = ("classes", "init", "width")  # Of an architecture, after its name and shape.
 _COPIES = 10_000  # Copies of an input, so that it cannot ask for any amount of time.
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelOrigin:
-    """A network of `models.build` as the image studies draw it for a seed."""
+    """A network of `models.build_model`, drawn as a study draws it for a seed."""
 
-    model: str  # one of MODELS
-    shape: tuple[int, ...]  # of one image, (h, w, c)
-    classes: int  # outputs
-    init: str  # one of INITIALIZERS
-    width: float  # factor of the hidden units
+    architecture: models.Architecture
     seed: int  # of the lane
     scale: float = 1.0  # factor of the pruned leaves (scale_init)
 
@@ -36,14 +33,25 @@ class ConstructionOrigin:
     layout: random_network.Layout
 
 
-Origin = ModelOrigin | ConstructionOrigin
+@dataclasses.dataclass(frozen=True)
+class OwnOrigin:
+    """A model of somebody's own: only their program draws its weights again, from the seed."""
+
+    seed: int
+
+
+Origin = ModelOrigin | ConstructionOrigin | OwnOrigin
 
 
 def to_json(origin: Origin) -> dict[str, Any]:
     """The origin as a ticket's header holds it under "init"; `from_json` reads it."""
+    if isinstance(origin, OwnOrigin):
+        return {"recipe": "own", "seed": origin.seed}
     if isinstance(origin, ModelOrigin):
-        fields = dataclasses.asdict(origin)
-        return {"recipe": "model", **fields, "shape": list(origin.shape)}
+        name, shape, *rest = origin.architecture
+        fields = dict(zip(_REST, rest, strict=True))
+        fields |= {"seed": origin.seed, "scale": origin.scale}
+        return {"recipe": "model", "model": name, "shape": list(shape), **fields}
     fields = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in origin.layout._asdict().items()
@@ -64,28 +72,26 @@ def from_json(init: Mapping[str, Any]) -> Origin:
             raise ValueError("expected sizes, widths and halves to be integers")
         layout = random_network.Layout(sizes, widths, init["halves"], init["candidates"], scales)
         return ConstructionOrigin(seed, layout)
+    if init["recipe"] == "own":
+        return OwnOrigin(seed)
     if init["recipe"] != "model":
         raise ValueError(f"unknown recipe {init['recipe']!r}")
-    return ModelOrigin(
-        model=init["model"],
-        shape=tuple(init["shape"]),
-        classes=init["classes"],
-        init=init["init"],
-        width=init["width"],
-        seed=seed,
-        scale=init["scale"],
-    )
+    shape, rest = tuple(init["shape"]), (init[name] for name in _REST)
+    return ModelOrigin(models.Architecture(init["model"], shape, *rest), seed, init["scale"])
 
 
 def model_of(origin: Origin) -> models.Model:
     """The Model that the weights belong to.
 
     Raises:
-        ValueError: If it names a model or an initializer that does not exist.
+        ValueError: If it is somebody's own, or names a model or an initializer that does not exist.
     """
     if isinstance(origin, ConstructionOrigin):
         return random_network.as_model(origin.layout)
-    return models.build(origin.model, origin.shape, origin.classes, origin.init, origin.width)
+    if isinstance(origin, OwnOrigin):
+        raise ValueError("only the program that made it knows its model")
+    # The names are any text, as from a file: build_model checks them.
+    return models.build_model(*origin.architecture)  # type: ignore[arg-type]
 
 
 def count(origin: Origin) -> int:
@@ -116,8 +122,10 @@ def regenerate(origin: Origin, pruned: chex.ArrayTree) -> chex.ArrayTree:
         pruned: Tree of bool: the leaves with a mask, which `scale` multiplies.
 
     Raises:
-        ValueError: If the weights are more than MOST.
+        ValueError: If the weights are more than MOST, or only somebody's own program draws them.
     """
+    if isinstance(origin, OwnOrigin):
+        raise ValueError("only the program that made it draws its weights again")
     count(origin)
     key = jax.random.key(origin.seed)
     if isinstance(origin, ConstructionOrigin):

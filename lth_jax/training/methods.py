@@ -1,137 +1,186 @@
-"""The methods that are compared, as lists of stages, and the recipe by which stages train.
+"""The methods that are compared: lists of stages, and what each kind of stage does.
 
 Sources: the paper's algorithm 1 and its tables 1 to 3 (arXiv 2210.16589); `joint` is ours.
+A new kind of stage is an object here; a new method is a `Method`, made known by `register`.
 """
 
-import dataclasses
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple, Protocol
 
+import chex
 import jax
-import jax.numpy as jnp
-import optax
 
-from lth_jax.perturb import ball
+from lth_jax import pruners
+from lth_jax.training import config as train_config
+
+Part = Literal["weights", "scores"]
+MethodName = Literal[
+    "prune",
+    "prune_longer",
+    "perturb_then_prune",
+    "random_then_prune",
+    "prune_then_perturb",
+    "joint",
+    "random_mask_then_perturb",
+    "dense",
+]
+
+
+class Network(Protocol):
+    """The network whose loss a stage lowers."""
+
+    def __call__(
+        self,
+        pruner: pruners.Pruner,
+        key: jax.Array,
+        weights: chex.ArrayTree,
+        scores: chex.ArrayTree,
+        kept: chex.ArrayTree,
+        state: chex.ArrayTree,
+    ) -> chex.ArrayTree:
+        """Weights as the model applies them, differentiable in what the stage moves."""
+
+
+def whole_network(
+    pruner: pruners.Pruner,
+    key: jax.Array,
+    weights: chex.ArrayTree,
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    state: chex.ArrayTree,
+) -> chex.ArrayTree:
+    """No mask."""
+    del pruner, key, scores, kept, state
+    return weights
+
+
+def through_fixed_mask(
+    pruner: pruners.Pruner,
+    key: jax.Array,
+    weights: chex.ArrayTree,
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    state: chex.ArrayTree,
+) -> chex.ArrayTree:
+    """The mask of the scores, which do not move."""
+    del key
+    return pruner.apply(weights, pruner.mask(scores, kept, state))
+
+
+def through_trained_mask(
+    pruner: pruners.Pruner,
+    key: jax.Array,
+    weights: chex.ArrayTree,
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    state: chex.ArrayTree,
+) -> chex.ArrayTree:
+    """The mask of the scores, which learn through it."""
+    return pruner.subnetwork(key, weights, scores, kept, state)
+
+
+class StageKind(NamedTuple):
+    """What a kind of stage does. Its name is for rows, checkpoints and people."""
+
+    name: str
+    moves: tuple[Part, ...]  # () takes no steps
+    network: Network
+    masked: bool  # whether the network has a mask
+    in_ball: bool  # whether the weights are kept in the ball
+    random_start: bool = False  # whether the weights begin at a random point of the ball
+
+
+RANDOMIZE = StageKind("randomize", (), whole_network, False, True, random_start=True)
+PERTURB = StageKind("perturb", ("weights",), whole_network, False, True)
+PRUNE = StageKind("prune", ("scores",), through_trained_mask, True, False)
+PERTURB_MASKED = StageKind("perturb_masked", ("weights",), through_fixed_mask, True, True)
+JOINT = StageKind("joint", ("weights", "scores"), through_trained_mask, True, True)
 
 
 class Stage(NamedTuple):
     """One leg of a method; it lasts the perturb epochs, the prune epochs, both or neither."""
 
-    kind: str  # one of MOVES
+    kind: StageKind
     perturb_epochs: bool
     prune_epochs: bool
 
+    def epochs(self, config: train_config.TrainConfig) -> int:
+        """Number of epochs that it lasts."""
+        return config.perturb_epochs * self.perturb_epochs + config.prune_epochs * self.prune_epochs
 
-# What each kind of stage trains. "randomize" has no steps: it starts at a random point of the ball.
-MOVES = {
-    "randomize": (),
-    "perturb": ("weights",),  # through the all-ones mask
-    "prune": ("scores",),
-    "perturb_masked": ("weights",),  # through the fixed mask of the scores
-    "joint": ("weights", "scores"),
-}
-IN_BALL = ("randomize", "perturb", "perturb_masked", "joint")
-MASKED = ("prune", "perturb_masked", "joint")
-METHODS = {
-    "prune": (Stage("prune", False, True),),
-    "prune_longer": (Stage("prune", True, True),),
-    "perturb_then_prune": (Stage("perturb", True, False), Stage("prune", False, True)),
-    "random_then_prune": (Stage("randomize", False, False), Stage("prune", False, True)),
-    "prune_then_perturb": (Stage("prune", False, True), Stage("perturb_masked", True, False)),
-    "joint": (Stage("joint", True, True),),
-    "random_mask_then_perturb": (Stage("perturb_masked", True, True),),
-    "dense": (Stage("perturb", True, True),),
-}
+    def steps(self, config: train_config.TrainConfig, steps_per_epoch: int) -> int:
+        """Number of gradient steps that it takes."""
+        return self.epochs(config) * steps_per_epoch if self.kind.moves else 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How every stage trains: static, the same for all lanes of a run."""
+class Method(NamedTuple):
+    """A list of stages, each of which goes on where the one before ended.
 
-    perturb_epochs: int = 2
-    prune_epochs: int = 3
-    batch_size: int = 128
-    microbatch: int = 0  # images per gradient, 0 for the whole batch; changes memory, not the sum
-    momentum: float = 0.9
-    perturb_lr: float = 0.01
-    perturb_decay: float = 0.0
-    perturb_schedule: str = "cosine"
-    prune_lr: float = 0.1
-    prune_decay: float = 1e-4
-    prune_schedule: str = "cosine"
-    norm: str = "linf"
-    unit: str = "absolute"
-    project_per: str = "step"  # or "epoch", as in the published code
-    shared_shift: bool = False  # one random shift per tensor, as in the published code
-    augment: bool = False
-    scale_init: bool = False  # prunable weights at init times 1/√(kept fraction)
-
-    def __post_init__(self):
-        for name in ("perturb_epochs", "prune_epochs", "microbatch"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}.")
-        for name in ("perturb_lr", "prune_lr", "perturb_decay", "prune_decay"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}.")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}.")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}.")
-        if self.microbatch and self.batch_size % self.microbatch:
-            raise ValueError(
-                f"microbatch must divide batch_size={self.batch_size}, got {self.microbatch}."
-            )
-        for name, known in (
-            ("perturb_schedule", SCHEDULES),
-            ("prune_schedule", SCHEDULES),
-            ("norm", ball._NORMS),
-            ("unit", ball._UNITS),
-            ("project_per", ("step", "epoch")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}."
-                )
-
-    def epochs(self, stage: Stage) -> int:
-        """Number of epochs that a stage lasts."""
-        return self.perturb_epochs * stage.perturb_epochs + self.prune_epochs * stage.prune_epochs
-
-
-SCHEDULES = {
-    "cosine": lambda progress: 0.5 * (1 + jnp.cos(jnp.pi * progress)),
-    "step": lambda progress: jnp.where(progress < 0.5, 1.0, 0.1),  # the paper's stage 1
-    "constant": lambda progress: jnp.ones_like(progress),
-}
-
-
-def optimizers(
-    recipe: Recipe, kind: str, eps: jax.Array, total: jax.Array
-) -> dict[str, optax.GradientTransformation]:
-    """The optimizers of a stage, by what it moves: SGD, and for weights the ball after it.
-
-    Weight decay is torch's: added to the gradient, toward 0, before momentum and projection.
-
-    Args:
-        recipe: Rates, schedules and the ball's norm and unit.
-        kind: One of MOVES.
-        eps: [] radius, may be traced.
-        total: [] steps of the whole stage, may be traced.
-
-    Returns:
-        Transformations for "weights" and "scores", as far as the kind moves them.
+    eps: None takes the grid's radius where a stage is in the ball; a number fixes it.
     """
 
-    def sgd(lr, decay, schedule):
-        def rate(step):
-            return lr * SCHEDULES[schedule](step / jnp.maximum(total, 1))
+    name: str
+    stages: tuple[Stage, ...]
+    eps: float | None = None
 
-        decays = [optax.add_decayed_weights(decay)] if decay else []
-        return [*decays, optax.sgd(rate, recipe.momentum or None)]
+    @property
+    def takes_eps(self) -> bool:
+        """Whether its lanes differ in eps."""
+        return self.eps is None and any(stage.kind.in_ball for stage in self.stages)
 
-    # Once per epoch the stage itself projects: no step from far outside ends inside exactly.
-    fences = [ball.keep_in_ball(eps, recipe.norm, recipe.unit)]
-    fences = fences if recipe.project_per == "step" else []
-    perturb = sgd(recipe.perturb_lr, recipe.perturb_decay, recipe.perturb_schedule)
-    prune = sgd(recipe.prune_lr, recipe.prune_decay, recipe.prune_schedule)
-    both = {"weights": optax.chain(*perturb, *fences), "scores": optax.chain(*prune)}
-    return {name: both[name] for name in MOVES[kind]}
+    @property
+    def takes_sparsity(self) -> bool:
+        """Whether its lanes differ in sparsity."""
+        return any(stage.kind.masked for stage in self.stages)
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> Method:
+    """Makes a method known by its name, in grids, rows and on the command line.
+
+    Args:
+        method: Its name must be free, or the method be the one that has it.
+
+    Returns:
+        The method.
+
+    Raises:
+        ValueError: If another method has the name, it has no stages, or weights move in it without
+            a ball and its eps is not inf.
+    """
+    if not method.stages:
+        raise ValueError(f"expected a method with stages, got {method.name!r} without.")
+    free = any("weights" in s.kind.moves and not s.kind.in_ball for s in method.stages)
+    if free and method.eps != math.inf:
+        raise ValueError(f"expected eps=inf where weights move freely, as in {method.name!r}.")
+    if METHODS.setdefault(method.name, method) != method:
+        raise ValueError(f"expected a name that is free, got {method.name!r}.")
+    return method
+
+
+def find(method: str | Method) -> Method:
+    """The method of a name; an object is registered.
+
+    Raises:
+        ValueError: If the name is unknown, or the object's belongs to another.
+    """
+    if isinstance(method, Method):
+        return register(method)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    return METHODS[method]
+
+
+for _method in (
+    Method("prune", (Stage(PRUNE, False, True),)),
+    Method("prune_longer", (Stage(PRUNE, True, True),)),
+    Method("perturb_then_prune", (Stage(PERTURB, True, False), Stage(PRUNE, False, True))),
+    Method("random_then_prune", (Stage(RANDOMIZE, False, False), Stage(PRUNE, False, True))),
+    Method("prune_then_perturb", (Stage(PRUNE, False, True), Stage(PERTURB_MASKED, True, False))),
+    Method("joint", (Stage(JOINT, True, True),)),
+    Method("random_mask_then_perturb", (Stage(PERTURB_MASKED, True, True),)),
+    Method("dense", (Stage(PERTURB, True, True),), eps=math.inf),
+):
+    register(_method)

@@ -1,7 +1,8 @@
 """What a network is judged by: its loss, with the gradient, and how many images it gets right."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +17,8 @@ _CHUNK = 500  # images
 class Chunks(NamedTuple):
     """A split to score, in equal chunks; padding has the label -1, which no output equals."""
 
-    images: jax.Array  # [chunks, b, h, w, c] uint8
-    labels: jax.Array  # [chunks, b] int32
+    images: chex.Array  # [chunks, b, h, w, c] uint8
+    labels: chex.Array  # [chunks, b] int32
 
 
 def chunks(split: datasets.Split) -> Chunks:
@@ -37,7 +38,14 @@ def chunks(split: datasets.Split) -> Chunks:
     return Chunks(images.reshape(count, size, *images.shape[1:]), labels.reshape(count, size))
 
 
-def count_right(model: models.Model, weights, model_state, chunks: Chunks, mean, std) -> jax.Array:
+def count_right(
+    model: models.Model,
+    weights: chex.ArrayTree,
+    model_state: chex.ArrayTree,
+    chunks: Chunks,
+    mean: jax.Array,
+    std: jax.Array,
+) -> jax.Array:
     """Number of images that a network classifies right.
 
     Args:
@@ -52,7 +60,7 @@ def count_right(model: models.Model, weights, model_state, chunks: Chunks, mean,
         [] int32.
     """
 
-    def score(chunk):
+    def score(chunk: Chunks) -> jax.Array:
         x = datasets.normalize(chunk.images, mean, std)
         logits, _ = model.apply(weights, model_state, x, train=False)
         return jnp.sum(jnp.argmax(logits, axis=-1) == chunk.labels)
@@ -61,8 +69,15 @@ def count_right(model: models.Model, weights, model_state, chunks: Chunks, mean,
 
 
 def loss_and_gradient(
-    model: models.Model, microbatch: int, weights, model_state, images, labels, mean, std
-) -> tuple:
+    model: models.Model,
+    microbatch: int,
+    weights: chex.ArrayTree,
+    model_state: chex.ArrayTree,
+    images: jax.Array,
+    labels: jax.Array,
+    mean: jax.Array,
+    std: jax.Array,
+) -> tuple[jax.Array, chex.ArrayTree, chex.ArrayTree]:
     """Mean cross-entropy and its gradient, summed up by microbatches.
 
     Args:
@@ -79,7 +94,9 @@ def loss_and_gradient(
         Loss [], the model's state afterwards, the gradient to `weights`.
     """
 
-    def loss_of(weights, model_state, images, labels):
+    def loss_of(
+        weights: chex.ArrayTree, model_state: chex.ArrayTree, images: jax.Array, labels: jax.Array
+    ) -> tuple[jax.Array, chex.ArrayTree]:
         x = datasets.normalize(images, mean, std)
         logits, model_state = model.apply(weights, model_state, x, train=True)
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -92,7 +109,7 @@ def loss_and_gradient(
         (loss, model_state), gradient = value_and_grad(weights, model_state, images, labels)
         return loss, model_state, gradient
 
-    def add(carry, batch):
+    def add(carry: Any, batch: Any) -> tuple[Any, None]:
         loss, model_state, gradient = carry
         (more, model_state), extra = value_and_grad(weights, model_state, *batch)
         return (loss + more, model_state, jax.tree.map(jnp.add, gradient, extra)), None

@@ -1,65 +1,66 @@
-"""Stages and methods for one lane: what moves, through which mask, for how many epochs.
+"""Stages for one lane: what moves, through which mask, for how many steps.
 
 A stage is three functions: `start` builds its state, `advance` takes steps up to a traced `until`
 (so that a stage may be cut into slices anywhere, bit for bit), `finish` scores what came out.
 Everything a lane differs in (key, eps, kept) is traced: one compile serves all lanes of a kind.
 """
 
-from typing import Any, NamedTuple
+import functools
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 
+from lth_jax import models, pruners
 from lth_jax.datasets import augment
-from lth_jax.models import base as models
 from lth_jax.perturb import ball
-from lth_jax.pruners import base as pruners
+from lth_jax.training import config as train_config
 from lth_jax.training import methods, scoring
-
-PyTree = Any
+from lth_jax.training import optimizers as stage_optimizers
 
 
 class Data(NamedTuple):
-    """The arrays that a lane reads while it trains; never the test split (law 9)."""
+    """The arrays that a lane reads while it trains; never the test split."""
 
-    images: jax.Array  # [n, h, w, c] uint8
-    labels: jax.Array  # [n] int32
+    images: chex.Array  # [n, h, w, c] uint8
+    labels: chex.Array  # [n] int32
     validation: scoring.Chunks
-    mean: jax.Array  # [c]
-    std: jax.Array  # [c]
+    mean: chex.Array  # [c]
+    std: chex.Array  # [c]
 
 
 class Task(NamedTuple):
     """What lanes differ in."""
 
-    key: jax.Array  # typed key of the seed
-    eps: jax.Array  # [] float32, rounded toward zero; inf for no ball
-    kept: PyTree  # integers, as the pruner's scope has it
-    scale: jax.Array  # [] float32, 1/√(kept fraction), for a recipe with scale_init
-    active: jax.Array  # [] bool; False for padding and for lanes whose row is there
+    key: chex.Array  # typed key of the seed
+    eps: chex.Array  # [] float32, rounded toward zero; inf for no bound
+    kept: chex.ArrayTree  # integers, as the pruner's scope has it
+    scale: chex.Array  # [] float32, 1/√(kept fraction), for a config with scale_init
+    active: chex.Array  # [] bool; False for padding and for lanes whose row is there
 
 
 class State(NamedTuple):
     """One lane in the middle of a stage. The step counter is the caller's: lanes share it."""
 
-    center: PyTree  # w_0
-    radii: PyTree  # of the ball, one scalar per tensor; () in a stage without a ball
-    weights: PyTree
-    scores: PyTree
-    model_state: PyTree
-    pruner_state: PyTree
-    opt_state: dict[str, PyTree]  # by what moves
+    center: chex.ArrayTree  # w_0
+    radii: chex.ArrayTree  # of the ball, one scalar per tensor; () in a stage without a ball
+    weights: chex.ArrayTree
+    scores: chex.ArrayTree
+    model_state: chex.ArrayTree
+    pruner_state: chex.ArrayTree
+    opt_state: dict[methods.Part, chex.ArrayTree]  # by what moves
     curve: jax.Array  # [epochs] int32, validation images right after each epoch, -1 where not run
     diverged: jax.Array  # [] int32, first step with a non-finite loss, -1 for none
 
 
 class Initial(NamedTuple):
-    """What a seed stands for: the same for every eps, sparsity and method (law 10)."""
+    """What a seed stands for: the same for every eps, sparsity and method."""
 
-    weights: PyTree
-    scores: PyTree
-    model_state: PyTree
+    weights: chex.ArrayTree
+    scores: chex.ArrayTree
+    model_state: chex.ArrayTree
 
 
 class Problem(NamedTuple):
@@ -67,7 +68,7 @@ class Problem(NamedTuple):
 
     model: models.Model
     pruner: pruners.Pruner
-    recipe: methods.Recipe
+    config: train_config.TrainConfig
 
 
 def _key(key: jax.Array, use: str) -> jax.Array:
@@ -79,27 +80,33 @@ def initial(problem: Problem, key: jax.Array, scale: jax.Array | float = 1.0) ->
     """Draws the weights and scores of a seed; call it jitted, as eager draws differ from jitted.
 
     Args:
-        problem: Model, pruner and recipe.
+        problem: Model, pruner and config.
         key: Typed key of the seed.
-        scale: Factor of the weights that have scores; read only if the recipe says scale_init.
+        scale: Factor of the weights that have scores; read only if the config says scale_init.
 
     Returns:
         Weights, scores (None where a leaf is not pruned) and the model's other state.
     """
     weights, model_state = problem.model.init(_key(key, "weights"))
     scores = problem.pruner.init(_key(key, "scores"), weights)
-    if problem.recipe.scale_init:
+    if problem.config.scale_init:
         scaled = jax.tree.map(lambda w: w * scale, pruners.choose(weights, scores))
         weights = pruners.merge(weights, scaled)
     return Initial(weights, scores, model_state)
 
 
-def start(problem: Problem, kind: str, task: Task, begin: tuple, origin: Initial) -> State:
+def start(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    begin: tuple[chex.ArrayTree, chex.ArrayTree],
+    origin: Initial,
+) -> State:
     """Begins a stage with a fresh optimizer and fresh running statistics.
 
     Args:
-        problem: Model, pruner and recipe.
-        kind: One of methods.MOVES.
+        problem: Model, pruner and config.
+        kind: Of the stage.
         task: The lane's key, eps and kept.
         begin: (weights, scores) where the stage before ended, or of `origin` in a first stage.
         origin: What the seed stands for. The centre is always its weights.
@@ -107,20 +114,27 @@ def start(problem: Problem, kind: str, task: Task, begin: tuple, origin: Initial
     Returns:
         The state at step 0.
     """
-    recipe, pruner = problem.recipe, problem.pruner
+    config, pruner = problem.config, problem.pruner
     weights, scores = begin
     center = pruners.choose(origin.weights, scores)
-    if kind == "randomize":
-        key = _key(task.key, "randomize")
-        where = {"norm": recipe.norm, "unit": recipe.unit, "shared": recipe.shared_shift}
-        weights = pruners.merge(weights, ball.random_in_ball(key, center, task.eps, **where))
+    if kind.random_start:
+        point = ball.random_in_ball(
+            _key(task.key, "randomize"),
+            center,
+            task.eps,
+            norm=config.norm,
+            unit=config.eps_unit,
+            shared=config.shared_shift,
+        )
+        weights = pruners.merge(weights, point)
     # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
     moving = {"weights": center, "scores": scores}
-    optimizers = methods.optimizers(recipe, kind, task.eps, 1)
-    radii, pruner_state = (), ()
-    if kind in methods.IN_BALL:
-        radii = ball.radii(center, task.eps, recipe.unit, recipe.norm)
-    if kind in methods.MASKED:
+    optimizers = stage_optimizers.optimizers(config, kind, task.eps, 1)
+    radii: chex.ArrayTree = ()
+    pruner_state: chex.ArrayTree = ()
+    if kind.in_ball:
+        radii = ball.radii(center, task.eps, config.eps_unit, config.norm)
+    if kind.masked:
         key = _key(task.key, "prune")
         pruner_state = pruner.init_state(key, weights, scores, task.kept)
     return State(
@@ -131,36 +145,39 @@ def start(problem: Problem, kind: str, task: Task, begin: tuple, origin: Initial
         model_state=origin.model_state,
         pruner_state=pruner_state,
         opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
-        curve=jnp.full((recipe.perturb_epochs + recipe.prune_epochs,), -1, jnp.int32),
+        curve=jnp.full((config.perturb_epochs + config.prune_epochs,), -1, jnp.int32),
         diverged=jnp.int32(-1),
     )
 
 
-def subnetwork(problem: Problem, kind: str, state: State, task: Task) -> PyTree:
+def subnetwork(
+    problem: Problem, kind: methods.StageKind, state: State, task: Task
+) -> chex.ArrayTree:
     """The network that a stage is about: its final weights, pruned by its final mask."""
-    if kind not in methods.MASKED:
+    if not kind.masked:
         return state.weights
     mask = problem.pruner.mask(state.scores, task.kept, state.pruner_state)
     return problem.pruner.apply(state.weights, mask)
 
 
-def _order(problem: Problem, task: Task, data_: Data, epoch) -> jax.Array:
-    """The epoch's shuffle: of the seed and the epoch alone, so that methods see the same order."""
-    key = jax.random.fold_in(_key(task.key, "data"), epoch)
-    return jax.random.permutation(key, len(data_.labels))
-
-
 def advance(
-    problem: Problem, kind: str, state: State, task: Task, data_: Data, step, until, total
+    problem: Problem,
+    kind: methods.StageKind,
+    state: State,
+    task: Task,
+    data: Data,
+    step: int | jax.Array,
+    until: int | jax.Array,
+    total: int | jax.Array,
 ) -> State:
     """Takes the steps `step` .. `until` − 1 of a stage.
 
     Args:
-        problem: Model, pruner and recipe.
-        kind: One of methods.MOVES with something that moves.
+        problem: Model, pruner and config.
+        kind: Of the stage, one with something that moves.
         state: The lane's state after `step` steps.
         task: The lane's key, eps and kept.
-        data_: Training and validation arrays.
+        data: Training and validation arrays.
         step: [] int32, may be traced; shared by all lanes.
         until: [] int32, may be traced.
         total: [] int32, steps of the whole stage, which its schedule spans.
@@ -168,99 +185,157 @@ def advance(
     Returns:
         The state after `until` steps, the same bits however the way there was sliced.
     """
-    recipe, pruner = problem.recipe, problem.pruner
-    steps_per_epoch = len(data_.labels) // recipe.batch_size
-    optimizers = methods.optimizers(recipe, kind, task.eps, total)
-    run_key = _key(task.key, "prune" if "scores" in optimizers else "perturb")
-    read = (data_.validation, data_.mean, data_.std)
+    epoch = step // _steps_per_epoch(problem, data)
+    one_step = functools.partial(_one_step, problem, kind, task, data, total)
+    order = _order(problem, task, data, epoch)
+    final: State = jax.lax.fori_loop(step, until, one_step, (state, order))[0]
+    return final
 
-    def one_step(step, carry):
-        state, order = carry
-        step_key = jax.random.fold_in(run_key, step)
-        key_mask, key_images, key_after = jax.random.split(step_key, 3)
-        first = step % steps_per_epoch * recipe.batch_size
-        rows = jax.lax.dynamic_slice_in_dim(order, first, recipe.batch_size)
-        # As rows of bytes: a gather of whole images costs three times as much on a CPU.
-        flat = data_.images.reshape(len(data_.labels), -1)
-        images = flat[rows].reshape(len(rows), *data_.images.shape[1:])
-        if recipe.augment:
-            images = augment.crop_and_flip(key_images, images)
 
-        def network_of(moving):
-            weights = pruners.merge(state.weights, moving.get("weights", state.weights))
-            if kind == "perturb":
-                return weights
-            if kind == "perturb_masked":
-                mask = pruner.mask(state.scores, task.kept, state.pruner_state)
-                return pruner.apply(weights, mask)
-            scores = moving.get("scores", state.scores)
-            return pruner.subnetwork(key_mask, weights, scores, task.kept, state.pruner_state)
+def _steps_per_epoch(problem: Problem, data: Data) -> int:
+    return len(data.labels) // problem.config.batch_size
 
-        moving = {"weights": pruners.choose(state.weights, state.scores), "scores": state.scores}
-        moving = {name: moving[name] for name in optimizers}
-        # The mask is found once per step and pulled back once, however many microbatches there are.
-        network, pull_back = jax.vjp(network_of, moving)
-        loss, model_state, gradient = scoring.loss_and_gradient(
-            problem.model,
-            recipe.microbatch,
-            network,
-            state.model_state,
-            images,
-            data_.labels[rows],
-            *read[1:],
+
+def _order(problem: Problem, task: Task, data: Data, epoch: int | jax.Array) -> jax.Array:
+    """The epoch's shuffle: of the seed and the epoch alone, so that methods see the same order."""
+    key = jax.random.fold_in(_key(task.key, "data"), epoch)
+    return jax.random.permutation(key, len(data.labels))
+
+
+def _one_step(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    data: Data,
+    total: int | jax.Array,
+    step: jax.Array,
+    carry: tuple[State, jax.Array],
+) -> tuple[State, jax.Array]:
+    """A batch, a gradient, a move; at the end of an epoch validation and a new order."""
+    state, order = carry
+    steps_per_epoch = _steps_per_epoch(problem, data)
+    run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
+    keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
+    key_mask, key_images, key_after = keys
+    batch = _batch(problem, data, order, step % steps_per_epoch, key_images)
+    loss, model_state, gradients = _gradients(problem, kind, state, task, data, batch, key_mask)
+    ends = (step + 1) % steps_per_epoch == 0
+    state, moving = _move(problem, kind, state, task, gradients, total, ends)
+    weights = pruners.merge(state.weights, moving.get("weights", state.weights))
+    scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
+    if "scores" in moving:
+        weights, scores, pruner_state = problem.pruner.after_step(
+            key_after, step, weights, scores, task.kept, pruner_state
         )
-        (gradients,) = pull_back(gradient)
-        if "scores" in moving and pruner.penalty is not pruners.no_penalty:
-            penalty = jax.grad(pruner.penalty)(state.scores, task.kept)
-            gradients["scores"] = jax.tree.map(jnp.add, gradients["scores"], penalty)
-        opt_state = {}
-        for name, tx in optimizers.items():
-            updates, opt_state[name] = tx.update(
-                gradients[name], state.opt_state[name], moving[name]
-            )
-            moving[name] = optax.apply_updates(moving[name], updates)
-        ends = (step + 1) % steps_per_epoch == 0
-        if "weights" in moving and recipe.project_per == "epoch":
-            center = pruners.choose(state.center, state.scores)
-            inside = ball.project(center, moving["weights"], task.eps, recipe.norm, recipe.unit)
-            pick = lambda inner, outer: jnp.where(ends, inner, outer)  # noqa: E731
-            moving["weights"] = jax.tree.map(pick, inside, moving["weights"])
+    failed = (state.diverged < 0) & ~jnp.isfinite(loss)
+    state = state._replace(
+        weights=weights,
+        scores=scores,
+        model_state=model_state,
+        pruner_state=pruner_state,
+        diverged=jnp.where(failed, step, state.diverged),
+    )
+
+    def end_epoch(curve: jax.Array, order: jax.Array) -> tuple[jax.Array, jax.Array]:
+        del order
+        epoch = step // steps_per_epoch
+        pruned = subnetwork(problem, kind, state, task)
+        read = (data.validation, data.mean, data.std)
+        right = scoring.count_right(problem.model, pruned, state.model_state, *read)
+        return curve.at[epoch].set(right), _order(problem, task, data, epoch + 1)
+
+    # Only what it changes goes through the branch: the rest of the state would be copied.
+    curve, order = jax.lax.cond(ends, end_epoch, lambda *same: same, state.curve, order)
+    return state._replace(curve=curve), order
+
+
+def _batch(
+    problem: Problem, data: Data, order: jax.Array, place: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Images [b, h, w, c] and labels [b] of the epoch's `place`-th batch."""
+    size = problem.config.batch_size
+    rows = jax.lax.dynamic_slice_in_dim(order, place * size, size)
+    # As rows of bytes: a gather of whole images costs three times as much on a CPU.
+    flat = data.images.reshape(len(data.labels), -1)
+    images = flat[rows].reshape(len(rows), *data.images.shape[1:])
+    if problem.config.augment:
+        images = augment.crop_and_flip(key, images)
+    return images, data.labels[rows]
+
+
+def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.ArrayTree]:
+    """What the stage moves: of the weights those that have scores."""
+    parts: dict[methods.Part, chex.ArrayTree] = {
+        "weights": pruners.choose(state.weights, state.scores),
+        "scores": state.scores,
+    }
+    return {name: parts[name] for name in kind.moves}
+
+
+def _gradients(
+    problem: Problem,
+    kind: methods.StageKind,
+    state: State,
+    task: Task,
+    data: Data,
+    batch: tuple[jax.Array, jax.Array],
+    key: jax.Array,
+) -> tuple[jax.Array, chex.ArrayTree, dict[methods.Part, chex.ArrayTree]]:
+    """Loss [], the model's state afterwards, and gradients to what moves."""
+    pruner = problem.pruner
+
+    def network_of(moving: dict[methods.Part, chex.ArrayTree]) -> chex.ArrayTree:
         weights = pruners.merge(state.weights, moving.get("weights", state.weights))
-        scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
-        if "scores" in moving:
-            weights, scores, pruner_state = pruner.after_step(
-                key_after, step, weights, scores, task.kept, pruner_state
-            )
-        failed = (state.diverged < 0) & ~jnp.isfinite(loss)
-        state = state._replace(
-            weights=weights,
-            scores=scores,
-            model_state=model_state,
-            pruner_state=pruner_state,
-            opt_state=opt_state,
-            diverged=jnp.where(failed, step, state.diverged),
-        )
+        scores = moving.get("scores", state.scores)
+        return kind.network(pruner, key, weights, scores, task.kept, state.pruner_state)
 
-        def end_epoch(curve, order):
-            del order
-            epoch = step // steps_per_epoch
-            pruned = subnetwork(problem, kind, state, task)
-            right = scoring.count_right(problem.model, pruned, state.model_state, *read)
-            return curve.at[epoch].set(right), _order(problem, task, data_, epoch + 1)
+    # The mask is found once per step and pulled back once, however many microbatches there are.
+    network, pull_back = jax.vjp(network_of, _moving(kind, state))
+    loss, model_state, gradient = scoring.loss_and_gradient(
+        problem.model,
+        problem.config.microbatch,
+        network,
+        state.model_state,
+        *batch,
+        data.mean,
+        data.std,
+    )
+    (gradients,) = pull_back(gradient)
+    if "scores" in gradients and pruner.penalty is not pruners.no_penalty:
+        penalty = jax.grad(pruner.penalty)(state.scores, task.kept)
+        gradients["scores"] = jax.tree.map(jnp.add, gradients["scores"], penalty)
+    return loss, model_state, gradients
 
-        # Only what it changes goes through the branch: the rest of the state would be copied.
-        curve, order = jax.lax.cond(ends, end_epoch, lambda *same: same, state.curve, order)
-        return state._replace(curve=curve), order
 
-    order = _order(problem, task, data_, step // steps_per_epoch)
-    return jax.lax.fori_loop(step, until, one_step, (state, order))[0]
+def _move(
+    problem: Problem,
+    kind: methods.StageKind,
+    state: State,
+    task: Task,
+    gradients: dict[methods.Part, chex.ArrayTree],
+    total: int | jax.Array,
+    ends: jax.Array,
+) -> tuple[State, dict[methods.Part, chex.ArrayTree]]:
+    """The state with the optimizers' new states, and what moved after its step."""
+    config, moving = problem.config, _moving(kind, state)
+    opt_state = {}
+    for name, tx in stage_optimizers.optimizers(config, kind, task.eps, total).items():
+        updates, opt_state[name] = tx.update(gradients[name], state.opt_state[name], moving[name])
+        moving[name] = optax.apply_updates(moving[name], updates)
+    if kind.in_ball and "weights" in moving and config.project_per == "epoch":
+        center = pruners.choose(state.center, state.scores)
+        where = (config.norm, config.eps_unit)
+        inside = ball.project(center, moving["weights"], task.eps, *where)
+        pick = functools.partial(jnp.where, ends)
+        moving["weights"] = jax.tree.map(pick, inside, moving["weights"])
+    return state._replace(opt_state=opt_state), moving
 
 
 class Outcome(NamedTuple):
     """What a finished lane leaves."""
 
-    weights: PyTree  # unpruned
-    mask: PyTree  # bool, None where a leaf is not pruned
+    weights: chex.ArrayTree  # unpruned
+    mask: chex.ArrayTree  # bool, None where a leaf is not pruned
     validation_right: jax.Array  # [] int32
     test_right: jax.Array  # [] int32
     finite: jax.Array  # [] bool, whether the network's weights are
@@ -268,22 +343,22 @@ class Outcome(NamedTuple):
 
 def finish(
     problem: Problem,
-    weights: PyTree,
-    scores: PyTree,
-    model_state: PyTree,
+    weights: chex.ArrayTree,
+    scores: chex.ArrayTree,
+    model_state: chex.ArrayTree,
     task: Task,
-    data_: Data,
+    data: Data,
     test: scoring.Chunks,
 ) -> Outcome:
     """Scores the final network of a lane, on the test split once.
 
     Args:
-        problem: Model, pruner and recipe.
+        problem: Model, pruner and config.
         weights: After the lane's last step.
         scores: After the lane's last step.
         model_state: After the lane's last step.
         task: The lane's kept; where nothing is pruned it counts every weight.
-        data_: For its validation split.
+        data: For its validation split.
         test: The test split.
 
     Returns:
@@ -293,9 +368,7 @@ def finish(
     network = problem.pruner.apply(weights, mask)
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(network)]
 
-    def right(split):
-        return scoring.count_right(
-            problem.model, network, model_state, split, data_.mean, data_.std
-        )
+    def right(split: scoring.Chunks) -> jax.Array:
+        return scoring.count_right(problem.model, network, model_state, split, data.mean, data.std)
 
-    return Outcome(weights, mask, right(data_.validation), right(test), jnp.all(jnp.stack(finite)))
+    return Outcome(weights, mask, right(data.validation), right(test), jnp.all(jnp.stack(finite)))

@@ -5,6 +5,7 @@ import hashlib
 import io
 import struct
 import tarfile
+import typing
 from unittest import mock
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from lth_jax import datasets, errors
-from lth_jax.datasets import base
+from lth_jax.datasets import digits, registry
 
 TRAIN, TEST, VALIDATION = 60, 20, 10
 STEMS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -23,8 +24,8 @@ STEMS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 def small(monkeypatch):
     """The official data sets with counts that a test can write in a moment."""
     for name in ("mnist", "fashion_mnist", "cifar10"):
-        source = base.SOURCES[name]._replace(train=TRAIN, test=TEST, validation=VALIDATION)
-        monkeypatch.setitem(base.SOURCES, name, source)
+        source = registry.SOURCES[name]._replace(train=TRAIN, test=TEST, validation=VALIDATION)
+        monkeypatch.setitem(registry.SOURCES, name, source)
 
 
 def images_and_labels(shape, seed=0):
@@ -98,6 +99,10 @@ def one_line(error, *words):
         assert word in text, text
 
 
+def test_the_literal_of_names_is_the_registry():
+    assert typing.get_args(datasets.DatasetName) == datasets.DATASETS
+
+
 def test_digits_are_split_without_loss_and_without_a_seed():
     first, second = datasets.load("digits"), datasets.load("digits")
     assert [len(s.labels) for s in (first.train, first.validation, first.test)] == [1197, 300, 300]
@@ -108,9 +113,11 @@ def test_digits_are_split_without_loss_and_without_a_seed():
     official = load_digits()
     everything = np.concatenate([s.images for s in (first.train, first.validation, first.test)])
     assert everything.astype(int).sum() == official.images.sum()
-    there, records = base._digits(), np.column_stack([official.data, official.target])
+    there, records = digits.pixels_and_labels(), np.column_stack([official.data, official.target])
     with mock.patch("pathlib.Path.exists", lambda path: False):  # Should the file ever move.
-        assert np.array_equal(there, records) and np.array_equal(base._digits(), records)
+        assert np.array_equal(there, records) and np.array_equal(
+            digits.pixels_and_labels(), records
+        )
     np.testing.assert_array_equal(first.validation.images, second.validation.images)
     # The split itself, so that no release of NumPy or of this file changes it unseen.
     digest = hashlib.sha256(first.validation.labels.tobytes()).hexdigest()
@@ -146,6 +153,7 @@ def test_train_size_is_a_prefix_and_leaves_validation_and_hash_alone():
     np.testing.assert_array_equal(short.train.images, full.train.images[:100])
     np.testing.assert_array_equal(short.validation.images, full.validation.images)
     assert short.sha256 == full.sha256
+    assert (full.train_size, short.train_size) == (0, 100)
     for size in (0, -1, 1198):
         with pytest.raises(errors.InputError, match="train_size"):
             datasets.load("digits", train_size=size)

@@ -13,7 +13,7 @@ import pytest
 import study
 
 from experiments import digits
-from lth_jax.datasets import base, cifar
+from lth_jax.datasets import cifar, registry
 
 SIZES = {"train": 60, "test": 20, "validation": 20}
 
@@ -82,8 +82,8 @@ def evil_archives():
 
 def small_sources(monkeypatch):
     for name in ("mnist", "cifar10"):
-        small = base.SOURCES[name]._replace(**SIZES)
-        monkeypatch.setitem(base.SOURCES, name, small)
+        small = registry.SOURCES[name]._replace(**SIZES)
+        monkeypatch.setitem(registry.SOURCES, name, small)
 
 
 def try_files(count, seed, sandbox, say):

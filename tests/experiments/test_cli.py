@@ -5,12 +5,13 @@ import os
 import resource
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import study
 
 from experiments import cli
-from experiments.cli import image_flags
+from experiments.cli import flags, image_flags, program
 from lth_jax import errors
 
 
@@ -69,7 +70,7 @@ def refused(capsys, *argv):
         ("--noaugment=3", "augment"),
         ("--unknown=3", "unknown"),
         ("stray", "stray"),
-        ("--cpu_devices=-1", "cpu_devices"),
+        ("--cpu_devices=-1", "error: --cpu_devices must be"),
         ("--preset=nobody", "--preset"),
     ],
 )
@@ -80,9 +81,9 @@ def test_bad_flags_are_one_line_and_touch_nothing(tmp_path, monkeypatch, capsys,
 
 
 def test_flags_become_what_the_config_says():
-    config, machine = cli.read_flags(
+    config, machine = flags.read(
         ["--eps=0, 0.5,inf", "--augment", "--noprogress", "--out=none", "--cpu_devices=3"],
-        [image_flags.Config(), cli.Machine()],
+        [image_flags.Config(), program.Machine()],
         {},
     )
     assert config.eps == (0.0, 0.5, float("inf"))
@@ -91,8 +92,91 @@ def test_flags_become_what_the_config_says():
 
 
 def test_every_flag_has_a_help_text():
-    for field in dataclasses.fields(image_flags.Config):
-        assert field.metadata["help"].strip(), field.name
+    for name, flag in flags.of([image_flags.Config(), program.Machine()]).items():
+        assert flag.help.strip(), name
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    rate: float = dataclasses.field(default=0.5, metadata={"help": "How fast."})
+    norm: Literal["l1", "l2"] = "l2"
+
+    def __post_init__(self):
+        if self.rate < 0:
+            raise ValueError(f"rate must be at least 0, got {self.rate}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    preset: str = flags.setting("", "A set of defaults.")
+    seeds: int = flags.setting(1, "How many.")
+    train: Inner = Inner(rate=0.25)  # noqa: RUF009
+
+    def __post_init__(self):
+        if self.seeds < 1 or self.train.rate > 10 * self.seeds:
+            raise ValueError("seeds and rate do not fit, norm is fine.")
+
+
+def test_the_fields_of_a_nested_config_are_flags():
+    assert flags.values(Outer()) == {"preset": "", "seeds": 1, "rate": 0.25, "norm": "l2"}
+    presets = {"fast": {"rate": 7.0, "seeds": 3}}
+    argv = ["--preset=fast", "--seeds=2", "--norm=l1"]
+    config, machine = flags.read(argv, [Outer(), program.Machine()], presets)
+    assert config == Outer("fast", 2, Inner(7.0, "l1")) and machine == program.Machine()
+    assert flags.read([], [Outer()], {}) == [Outer()]
+    text = flags.help_text("Study.", [Outer()])
+    assert "--rate=0.25  How fast." in text and "--train" not in text
+    assert flags.replace(Outer(), norm="l1", seeds=4) == Outer(seeds=4, train=Inner(0.25, "l1"))
+    with pytest.raises(TypeError, match="no field lr"):
+        flags.replace(Outer(), lr=1)
+    with pytest.raises(TypeError, match="two fields are named rate"):
+        flags.of([Outer(), Inner()])
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        ("--rate=-1", "--rate must be at least 0, got -1.0."),
+        ("--rate=11", "--seeds and --rate do not fit, norm is fine."),
+        ("--norm=l3", "--norm=l3: expected one of l1, l2."),
+        ("--train=1", "Unknown command line flag 'train'"),
+        ("--rate=fast", "--rate=fast: could not convert string to float: 'fast'."),
+    ],
+)
+def test_what_a_check_refuses_is_told_with_the_names_of_flags(argv, said):
+    with pytest.raises(errors.InputError) as caught:
+        flags.read([argv], [Outer()], {})
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "message, shown",
+    [
+        ("eps must be", "--eps must be"),
+        ("n, eta and eps go together", "--n, --eta and --eps go together"),
+        ("eps_unit is no flag here", "eps_unit is no flag here"),
+        ("expected eps", "expected eps"),
+        ("--eps must be", "--eps must be"),
+    ],
+)
+def test_dashes_go_before_names_that_a_message_starts_with(message, shown):
+    assert flags.with_dashes(message, ["n", "eps", "eta"]) == shown
+
+
+def test_an_error_about_the_runs_folder_is_told_with_the_flags(capsys):
+    def ending(error, out):
+        def run(config):
+            raise error
+
+        status = cli.main(run, image_flags.Config(), "", ["--nocompile_cache", f"--out={out}"])
+        return status, capsys.readouterr().err
+
+    no_folder = errors.InputError("a/b: Permission denied.")
+    assert ending(no_folder, "a//b/") == (2, "error: --out=a/b: Permission denied.\n")
+    assert ending(no_folder, "none") == (2, "error: a/b: Permission denied.\n")
+    assert ending(no_folder, "a") == (2, "error: a/b: Permission denied.\n")
+    busy = errors.RunError("a: in use.", 3)
+    assert ending(busy, "a") == (3, "error: --out=a: in use. --lock=wait waits for it.\n")
 
 
 def test_settings_that_are_no_places_are_in_a_folders_identity():
@@ -158,7 +242,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     for place, fine in (("new", True), ("file", False), ("file/below", False)):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
-        cli.start_backend(cli.Machine())
+        program.start_backend(program.Machine())
         assert ("MPLCONFIGDIR" in os.environ) == fine
         monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     assert (tmp_path / "file").read_text() == ""

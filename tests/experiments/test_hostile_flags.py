@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import study
 
-from experiments import cli, construction, digits, subset_sum
+from experiments import construction, digits, subset_sum
+from experiments.cli import flags, program
 
 NUMBERS = ["-1", "0", "1", "nan", "inf", "-inf", "1e308", "1e-320", "", " ", "abc", "0x10", "1_0"]
 NUMBERS += [
@@ -57,12 +58,12 @@ LISTS += ["prune,prune", "prune,dense", "dense", "joint,", "all"]
 
 def fields():
     hidden = ("out", "data_dir", "mirror", "dataset", "offline", "distributed", "lock", "progress")
-    return [n for n in cli._fields([digits.CONFIG, cli.Machine()]) if n not in hidden]
+    return [n for n in flags.of([digits.CONFIG, program.Machine()]) if n not in hidden]
 
 
-def combination(choose, flags=None, names=None):
+def combination(choose, short=None, names=None):
     """Flags of a short study, one to three of them replaced by something generated."""
-    given = dict(flags or study.FLAGS | study.SHORT)
+    given = dict(short or study.FLAGS | study.SHORT)
     for name in choose.sample(names or fields(), choose.choice([1, 1, 2, 3])):
         given[name] = choose.choice(choose.choice([NUMBERS, WORDS, LISTS]))
     argv = [f"--{name}={value}" for name, value in given.items()]
@@ -103,7 +104,7 @@ def of_theory(count, seed, sandbox):
     }
     left = ("out", "data_dir", "dataset", "trials", "draws", "keys", "solve", "figure2", "lock")
     for of in choose.choices([subset_sum, subset_sum, construction], k=count):
-        names = [n for n in cli._fields([of.Config(), cli.Machine()]) if n not in left]
+        names = [n for n in flags.of([of.Config(), program.Machine()]) if n not in left]
         yield of, combination(choose, found[of] | {"target": str(file)}, names)
 
 

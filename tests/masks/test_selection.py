@@ -1,4 +1,4 @@
-"""Laws 1, 2 and 4: counted sparsity, exact selection, binary masks with the stated gradient."""
+"""One word, exact selection, binary masks: counts, masks and the stated gradient."""
 
 import functools
 from decimal import Decimal

@@ -1,3 +1,7 @@
+"""Networks by name and of one's own: sizes, weights at init, state, and what is refused."""
+
+import typing
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -5,7 +9,7 @@ import numpy as np
 import pytest
 
 from lth_jax import models
-from lth_jax.models import base, mlp
+from lth_jax.models import initializers, mlp
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
 
@@ -28,11 +32,11 @@ def count(model):
     ],
 )
 def test_parameter_counts(name, shape, expected):
-    assert count(models.build(name, shape, 10)) == expected
+    assert count(models.build_model(name, shape, 10)) == expected
 
 
 def test_the_mlp_is_its_matrices():
-    model = models.build("lenet", (28, 28, 1), 10)
+    model = models.build_model("lenet", (28, 28, 1), 10)
     weights, state = model.init(jax.random.key(0))
     x = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)
     logits, after = model.apply(weights, state, x, train=True)
@@ -46,7 +50,7 @@ def test_the_mlp_is_its_matrices():
 
 def test_a_redundant_block_can_be_an_identity_of_either_sign():
     # With weight1 = +1 and -1 rows, relu(x) - relu(-x) = x: what the construction rests on.
-    block = mlp.RedundantBlock(width=3, copies=2, kernel_init=models.initializers.uniform)
+    block = mlp.RedundantBlock(width=3, copies=2, kernel_init=initializers.uniform)
     weight1 = np.stack([np.ones(3), -np.ones(3)])
     weight2 = np.concatenate([np.eye(3), -np.eye(3)])
     x = np.array([[1.0, -2.0, 3.0], [-0.5, 0.0, 4.0]])
@@ -75,7 +79,7 @@ def test_running_statistics_are_state_and_only_training_changes_them():
             x = nn.Dense(4)(x.reshape(len(x), -1))
             return nn.BatchNorm(use_running_average=not train)(x)
 
-    model = base.from_flax(Normed(), EXAMPLE)
+    model = models.from_flax(Normed(), EXAMPLE)
     weights, state = model.init(jax.random.key(0))
     assert set(weights) == {"Dense_0", "BatchNorm_0"} and set(state) == {"batch_stats"}
     x = jnp.ones((2, 28, 28, 1))
@@ -86,17 +90,30 @@ def test_running_statistics_are_state_and_only_training_changes_them():
     assert np.abs(mean(other) - mean(state)).max() > 0
 
 
+def test_the_literals_of_names_are_the_registries():
+    assert typing.get_args(models.ModelName) == tuple(models.MODELS)
+    assert typing.get_args(models.InitializerName) == tuple(models.INITIALIZERS)
+
+
+def test_a_built_model_knows_its_architecture():
+    model = models.build_model("conv2", [8, 8, 3], 10, "uniform", 0.5)
+    assert model.architecture == ("conv2", (8, 8, 3), 10, "uniform", 0.5)
+    assert hash(model.architecture) and models.from_flax(mlp.MLP((3,)), EXAMPLE)[2] is None
+    again = models.build_model(**model.architecture._asdict())
+    assert again.architecture == model.architecture
+
+
 def test_bad_names_are_refused():
     with pytest.raises(ValueError, match="model"):
-        models.build("lenet5", (28, 28, 1), 10)
+        models.build_model("lenet5", (28, 28, 1), 10)
     with pytest.raises(ValueError, match="init"):
-        models.build("lenet", (28, 28, 1), 10, "he")
+        models.build_model("lenet", (28, 28, 1), 10, "he")
     with pytest.raises(ValueError, match="width"):
-        models.build("lenet", (28, 28, 1), 10, width=0)
+        models.build_model("lenet", (28, 28, 1), 10, width=0)
 
 
 def test_the_papers_scores_start_where_the_paper_says():
-    model = models.build("redundant", (28, 28, 1), 10)
+    model = models.build_model("redundant", (28, 28, 1), 10)
     weights, _ = jax.eval_shape(model.init, jax.random.key(0))
     bound = models.SCORE_BOUNDS["redundant"]
     found = [bound(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights)]

@@ -1,4 +1,4 @@
-"""Law 3: weights never leave the ball, counted in float64, and a step inside is not touched."""
+"""Exact ball: weights stay inside, counted in float64, and a step inside is not touched."""
 
 import jax
 import jax.numpy as jnp

@@ -52,7 +52,7 @@ def test_csv_has_a_line_per_cell_and_no_nan():
     assert lines[0]["p_vs_prune"] == ""
 
 
-def test_the_plot_shows_every_cell():
+def test_the_plot_shows_every_cell(tmp_path):
     drawing = plots.accuracy_against_eps(summary.cells(ROWS), "net on data")
     left, right = drawing.axes
     (errors,) = left.containers
@@ -62,6 +62,10 @@ def test_the_plot_shows_every_cell():
     ]
     assert "sparsity 0.9" in right.get_title()
     assert plots.to_png(drawing).startswith(b"\x89PNG")
+    plots.save(drawing, tmp_path / "a.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    width = int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big")
+    assert width == int(120 * (3.3 + 3.4 * 2))
 
 
 def test_a_plot_of_one_dense_lane_is_a_plot():

@@ -1,8 +1,9 @@
-"""Laws 5, 6, 7, 9, 10 and 11 on a tiny grid of all methods."""
+"""Laws of many lanes, on a tiny grid of all methods; README names them."""
 
 import dataclasses
 import functools
 import json
+import math
 
 import alone
 import jax
@@ -11,14 +12,14 @@ import pytest
 import tiny
 
 from lth_jax import datasets, pruners, sweep, training
-from lth_jax.models import base, conv
+from lth_jax.models import conv, linen
 from lth_jax.sweep import plan, programs
 from lth_jax.training import methods
 
 
 @functools.cache
 def run(max_lanes=16, slice_seconds=5.0):
-    runner = sweep.Grid(tiny.problem(), tiny.dataset(), "map", max_lanes, slice_seconds)
+    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", max_lanes, slice_seconds)
     events = list(runner.run(tiny.all_lanes()))
     return runner, {e.lane: e for e in events if _ends(e)}, events
 
@@ -47,7 +48,7 @@ def test_every_lane_ends_in_a_row_that_json_can_hold():
         json.dumps(event.row, allow_nan=False)
         assert event.row["diverged"] is None
         assert 0 <= event.row["val_accuracy"] <= 1
-        epochs = sum(tiny.RECIPE.epochs(s) for s in methods.METHODS[event.lane.method])
+        epochs = sum(s.epochs(tiny.CONFIG) for s in training.METHODS[event.lane.method].stages)
         assert len(event.row["val_curve"]) == epochs
 
 
@@ -59,7 +60,7 @@ def test_kept_is_what_was_asked_for_and_weights_stay_in_the_ball():
             assert row["kept"] == sum(tiny.SIZES)
         else:  # both sparsities are exact in binary
             assert row["kept"] == sum(n - int(n * wanted.sparsity) for n in tiny.SIZES)
-        if wanted.eps is None:
+        if wanted.eps in (None, math.inf):
             assert row["ball_fraction"] is None
         else:
             assert row["ball_fraction"] <= 1 and row["max_displacement"] <= wanted.eps
@@ -68,8 +69,8 @@ def test_kept_is_what_was_asked_for_and_weights_stay_in_the_ball():
 
 @pytest.mark.parametrize("method", list(methods.METHODS))
 def test_a_lane_alone_has_the_same_bits(method):
-    wanted = next(w for w in tiny.all_lanes() if w[:2] in ((method, 0.03), (method, None)))
-    row, outcome = alone.run(tiny.problem(), tiny.dataset(), method, 0, *wanted[1:3])
+    wanted = next(w for w in tiny.all_lanes() if w.method == method and w.eps not in (0.0, 0.01))
+    row, outcome = alone.run(tiny.problem(), tiny.dataset(), wanted)
     event = run()[1][wanted]
     tiny.assert_same_bits((event.weights, event.mask), (outcome.weights, outcome.mask))
     assert numbers(event.row) == numbers(row)
@@ -87,7 +88,7 @@ def test_blocks_and_slices_of_any_size_give_the_same_bits():
 def test_vmap_agrees_to_rounding():
     _, finished, _ = run()
     wanted = plan.lanes(["joint", "dense"], [0.03], [0.5], [0, 1])
-    runner = sweep.Grid(tiny.problem(), tiny.dataset(), "vmap")
+    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "vmap")
     flips = 0
     for event in runner.run(wanted):
         if isinstance(event, sweep.Progress):
@@ -95,21 +96,22 @@ def test_vmap_agrees_to_rounding():
         mapped = finished[event.lane]
         assert event.row["strategy"] == "vmap" and mapped.row["strategy"] == "map"
         tiny.assert_same_bits(event.center, mapped.center)
-        # 12 steps; law 5 grants 1e-4 after 20.
+        # 12 steps; "lanes agree" grants 1e-4 after 20.
         assert tiny.largest_difference(event.weights, mapped.weights) < 1e-4
         pairs = zip(jax.tree.leaves(event.mask), jax.tree.leaves(mapped.mask), strict=True)
         flips += sum(np.sum(a != b) for a, b in pairs)
     assert flips <= 4  # scores that are nearly tied, of 2 × 1,184
 
 
-def test_one_compile_per_kind_of_stage():
-    runner, _, _ = run()
-    for kind in methods.MOVES:
-        if kind == "randomize":
-            continue
-        assert runner.programs.advance(kind)._cache_size() == 1
-        assert runner.programs.start(kind)._cache_size() == 1
-    assert runner.programs.finish._cache_size() == runner.programs.initial._cache_size() == 1
+def test_one_compile_per_kind_of_stage(compiles):
+    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", 2, slice_seconds=1e-6)
+    list(runner.run(tiny.all_lanes()))
+    moving = ("perturb", "prune", "perturb_masked", "joint")
+    expected = {f"advance_{kind}": 1 for kind in moving} | {"initial": 1, "finish": 1}
+    expected |= {f"start_{kind}": 1 for kind in (*moving, "randomize")}
+    # Counted where XLA is called, on both devices: a program for each would count twice.
+    assert jax.local_device_count() == 2
+    assert {name: compiles()[name] for name in expected} == expected
 
 
 def test_shared_stages_take_their_steps_once():
@@ -170,7 +172,7 @@ def test_training_never_sees_the_test_split():
     )
     wanted = plan.lanes(["joint"], [0.01], [0.5], [0, 1])
     (ours, _), (theirs, _) = (
-        [e for e in sweep.Grid(tiny.problem(), d, max_lanes=2).run(wanted) if _ends(e)]
+        [e for e in sweep.Runner(tiny.problem(), d, max_lanes=2).run(wanted) if _ends(e)]
         for d in (dataset, other)
     )
     tiny.assert_same_bits(arrays(ours), arrays(theirs))
@@ -189,8 +191,8 @@ def test_the_test_split_is_read_once_per_finished_block(monkeypatch):
 
 def test_one_lane_may_diverge_while_others_go_on():
     # A huge ball with a huge rate overflows; the ball of radius 0 beside it cannot.
-    recipe = dataclasses.replace(tiny.RECIPE, perturb_lr=1e30)
-    runner = sweep.Grid(tiny.problem(recipe), tiny.dataset())
+    config = dataclasses.replace(tiny.CONFIG, perturb_lr=1e30)
+    runner = sweep.Runner(tiny.problem(config), tiny.dataset())
     wanted = plan.lanes(["perturb_then_prune"], [0.0, float("inf")], [0.5], [0])
     calm, wild = (e.row for e in runner.run(wanted) if _ends(e))
     assert calm["diverged"] is None and calm["test_accuracy"] is not None
@@ -201,8 +203,8 @@ def test_one_lane_may_diverge_while_others_go_on():
 
 
 def test_scaled_weights_grow_with_the_sparsity():
-    recipe = dataclasses.replace(tiny.RECIPE, scale_init=True)
-    runner = sweep.Grid(tiny.problem(recipe), tiny.dataset())
+    config = dataclasses.replace(tiny.CONFIG, scale_init=True)
+    runner = sweep.Runner(tiny.problem(config), tiny.dataset())
     wanted = plan.lanes(["perturb_then_prune"], [0.01], [0.5, 0.75], [0])
     half, quarter = (e for e in runner.run(wanted) if _ends(e))
     plain = run()[1][plan.Lane("prune", None, 0.5, 0)].center
@@ -215,17 +217,17 @@ def test_scaled_weights_grow_with_the_sparsity():
 def test_bad_arguments_are_refused():
     problem, dataset = tiny.problem(), tiny.dataset(train_size=16)
     with pytest.raises(ValueError, match="batch_size"):
-        sweep.Grid(problem, dataset)
+        sweep.Runner(problem, dataset)
     with pytest.raises(ValueError, match="max_lanes"):
-        sweep.Grid(problem, tiny.dataset(), max_lanes=0)
+        sweep.Runner(problem, tiny.dataset(), max_lanes=0)
     with pytest.raises(ValueError, match="strategy"):
         programs.strategy_for("pmap")
 
 
 def test_a_mean_of_microbatches_is_the_batch():
-    recipe = dataclasses.replace(tiny.RECIPE, microbatch=8)
-    wanted = plan.Lane("dense", None, None, 0)
-    _, parts = alone.run(tiny.problem(recipe), tiny.dataset(), wanted.method, wanted.seed)
+    config = dataclasses.replace(tiny.CONFIG, microbatch=8)
+    wanted = plan.Lane("dense", math.inf, None, 0)
+    _, parts = alone.run(tiny.problem(config), tiny.dataset(), wanted)
     # 12 steps of float32: sums in another order, no more.
     assert tiny.largest_difference(run()[1][wanted].weights, parts.weights) < 1e-5
 
@@ -233,30 +235,29 @@ def test_a_mean_of_microbatches_is_the_batch():
 @functools.cache
 def convolutional():
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
-    model = base.from_flax(conv.ConvNet(2, width=1 / 4), image)
-    recipe = dataclasses.replace(tiny.RECIPE, microbatch=16)
-    return training.Problem(model, pruners.edge_popup(), recipe)
+    model = linen.from_flax(conv.ConvNet(2, width=1 / 4), image)
+    config = dataclasses.replace(tiny.CONFIG, microbatch=16)
+    return training.Problem(model, pruners.edge_popup(), config)
 
 
 @functools.cache
-def convolutional_alone(method, eps, sparsity):
-    return alone.run(convolutional(), tiny.dataset(), method, 1, eps, sparsity)
+def convolutional_alone(lane):
+    return alone.run(convolutional(), tiny.dataset(), lane)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["map", "vmap"])
-def test_convolutional_lanes_agree_with_one_alone(strategy):
-    runner = sweep.Grid(convolutional(), tiny.dataset(), strategy, max_lanes=4)
+def test_convolutional_lanes_agree_with_one_alone(strategy, compiles):
+    runner = sweep.Runner(convolutional(), tiny.dataset(), strategy, max_lanes=4)
     wanted = plan.lanes(["dense", "joint"], [0.03], [0.5, 0.75], [0, 1])
     finished = {event.lane: event for event in runner.run(wanted) if _ends(event)}
-    assert runner.programs.advance("joint")._cache_size() == 1
-    for method, sparsity in (("dense", None), ("joint", 0.75)):
-        eps = None if method == "dense" else 0.03
-        row, outcome = convolutional_alone(method, eps, sparsity)
-        event = finished[plan.Lane(method, eps, sparsity, 1)]
+    assert compiles()["advance_joint"] == 1
+    for lane in (plan.Lane("dense", math.inf, None, 1), plan.Lane("joint", 0.03, 0.75, 1)):
+        row, outcome = convolutional_alone(lane)
+        event = finished[lane]
         if strategy == "map":
             tiny.assert_same_bits((event.weights, event.mask), (outcome.weights, outcome.mask))
             assert numbers(event.row) == numbers(row)
-        elif method == "dense":  # 12 steps; law 5 grants 1e-4 after 20.
+        elif lane.method == "dense":  # 12 steps; "lanes agree" grants 1e-4 after 20.
             assert tiny.largest_difference(event.weights, outcome.weights) < 1e-4
         assert event.row["kept"] == row["kept"]

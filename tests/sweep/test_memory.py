@@ -26,7 +26,7 @@ def test_a_lane_is_counted_by_hand():
 def test_lanes_that_step_together_also_hold_what_a_step_makes():
     alone = memory.lane_bytes(tiny.problem(), "map", IMAGE)
     together = memory.lane_bytes(tiny.problem(), "vmap", IMAGE)
-    batch = tiny.RECIPE.batch_size
+    batch = tiny.CONFIG.batch_size
     activations = batch * (64 + 16 + 16 + 10) * 4
     assert together >= alone + WEIGHTS * 4 + activations
 
@@ -35,12 +35,12 @@ def test_lanes_that_step_together_also_hold_what_a_step_makes():
 def test_blocks_hold_no_more_lanes_than_fit(monkeypatch, fitting, expected):
     lane = memory.lane_bytes(tiny.problem(), "map", IMAGE)
     monkeypatch.setattr(memory, "device_bytes", lambda: int(2 * lane * (fitting + 0.5)))
-    runner = sweep.Grid(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
+    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
     assert jax.local_device_count() == 2
     assert runner.block_size(100) == expected
 
 
 def test_a_lane_that_does_not_fit_is_tried_alone(monkeypatch):
     monkeypatch.setattr(memory, "device_bytes", lambda: 1)
-    runner = sweep.Grid(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
+    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
     assert runner.block_size(100) == jax.local_device_count()

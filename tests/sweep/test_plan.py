@@ -17,7 +17,7 @@ def nodes_by_kind(lanes, size=4, done=()):
     for block in flat(plan.blocks(lanes, set(done), size)):
         for node, needed in zip(block.nodes, block.needed, strict=True):
             if needed:
-                found.setdefault(node.kind, []).append(node)
+                found.setdefault(node.stage.kind.name, []).append(node)
     return found
 
 
@@ -39,9 +39,9 @@ def test_prune_serves_prune_then_perturb():
 def test_methods_without_a_ball_run_once():
     lanes = plan.lanes(["prune", "dense", "joint"], [0.0, 0.1], [0.5, 0.9], [0])
     assert [lane.eps for lane in lanes if lane.method == "prune"] == [None, None]
-    assert [lane[1:3] for lane in lanes if lane.method == "dense"] == [(None, None)]
+    assert [lane[1:3] for lane in lanes if lane.method == "dense"] == [(math.inf, None)]
     assert sum(lane.method == "joint" for lane in lanes) == 4
-    (dense,) = plan.nodes_of(plan.Lane("dense", None, None, 0))
+    (dense,) = plan.nodes_of(plan.Lane("dense", math.inf, None, 0))
     assert dense.eps == math.inf
 
 

@@ -1,4 +1,4 @@
-"""Resuming is exact (law 8): snapshots of a grid, and the same command after a signal."""
+"""Exact resume: snapshots of a grid, and the same command after a signal."""
 
 import itertools
 import shutil
@@ -27,7 +27,7 @@ def _slices_of_one_step(monkeypatch):
 def grid_of(max_lanes=4):
     # A stochastic pruner: with a deterministic one a resume with wrong keys would pass.
     problem = tiny.problem(pruner=tiny.noisy_edge_popup())
-    return sweep.Grid(problem, tiny.dataset(), max_lanes=max_lanes, slice_seconds=1e-6)
+    return sweep.Runner(problem, tiny.dataset(), max_lanes=max_lanes, slice_seconds=1e-6)
 
 
 def finish(runner, wanted=WANTED, done=(), saved=()):
@@ -49,14 +49,14 @@ def whole():
 
 def interrupted(cut):
     """The lanes finished up to the cut-th slice, and the snapshot there, through a disk."""
-    runner, finished, slices = grid_of(), {}, 0
-    for event in runner.run(WANTED):
+    run, finished, slices = grid_of().run(WANTED), {}, 0
+    for event in run:
         if isinstance(event, sweep.Finished):
             finished[event.lane] = event
             continue
         slices += 1
         if slices == cut:
-            return finished, runner.snapshot()
+            return finished, run.snapshot()
     raise AssertionError("the grid ended before the cut")
 
 
@@ -115,9 +115,8 @@ def test_a_snapshot_of_another_program_is_not_used(whole):
         snapshot._replace(nodes=("other",) * len(snapshot.nodes)),
         snapshot._replace(arrays={n: a.astype(np.float16) for n, a in snapshot.arrays.items()}),
     ):
-        runner = grid_of()
-        first = next(iter(runner.run(WANTED, saved=[other])))
-        assert first.lane_steps == 0 and runner.snapshot().step == 0
+        run = grid_of().run(WANTED, saved=[other])
+        assert next(run).lane_steps == 0 and run.snapshot().step == 0
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -183,7 +182,7 @@ def test_a_signal_between_blocks_without_steps_is_heard(tmp_path, capsys, monkey
 
 
 def test_a_signal_after_the_last_slice_is_heard_and_no_row_is_lost(tmp_path, monkeypatch, plain):
-    make, last = rows.row, results.lane_of(study.rows(plain)[-1])
+    make, last = rows.make_row, results.lane_of(study.rows(plain)[-1])
 
     def noticed(lane, *others):
         if lane == last:
@@ -191,7 +190,7 @@ def test_a_signal_after_the_last_slice_is_heard_and_no_row_is_lost(tmp_path, mon
         return make(lane, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "row", noticed)
+        patch.setattr(rows, "make_row", noticed)
         assert study.main(tmp_path) == 130
     assert study.rows(tmp_path) == study.rows(plain)
 

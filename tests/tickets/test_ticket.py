@@ -21,8 +21,8 @@ SHAPE, CLASSES, WIDTH = (2, 2, 1), 3, 0.02
 
 def network(init, seed=3):
     """What an image study would end with: center, moved weights, masks, origin."""
-    drawn = origin.ModelOrigin("lenet", SHAPE, CLASSES, init, WIDTH, seed)
-    model = models.build("lenet", SHAPE, CLASSES, init, WIDTH)
+    model = models.build_model("lenet", SHAPE, CLASSES, init, WIDTH)
+    drawn = origin.ModelOrigin(model.architecture, seed)
     key = jax.random.fold_in(jax.random.key(seed), 0)
     center = jax.tree.map(np.asarray, jax.jit(model.init)(key)[0])
     rng = np.random.default_rng(seed)
@@ -74,6 +74,18 @@ def test_embedded_weights_need_no_seed(tmp_path):
     path = tmp_path / "a"
     tickets.save(path, center, weights, masks, {"recipe": "mine"}, embed_weights=True)
     assert equal(tickets.load(path).weights, selection.apply_mask(weights, masks))
+
+
+def test_only_the_own_program_draws_a_model_of_its_own_again(tmp_path):
+    _, center, weights, masks, _ = network("uniform")
+    path, own = tmp_path / "a", origin.OwnOrigin(3)
+    tickets.save(path, center, weights, masks, own, embed_weights=True)
+    assert equal(tickets.load(path).weights, selection.apply_mask(weights, masks))
+    tickets.save(path, center, center, masks, own)
+    with pytest.raises(errors.InputError, match="only the program"):
+        tickets.load(path)
+    again = tickets.load(path, regenerate=lambda init, pruned: center if init["seed"] == 3 else {})
+    assert equal(again.weights, selection.apply_mask(center, masks)) and again.origin == own
 
 
 def test_leaves_without_a_mask_are_stored_whole(tmp_path):

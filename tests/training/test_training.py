@@ -1,7 +1,8 @@
-"""One lane: its steps against the same steps written out by hand, and slices (law 8)."""
+"""One lane: its steps against the same steps written out by hand, and slices: exact resume."""
 
 import dataclasses
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +13,19 @@ import tiny
 
 from lth_jax import training
 from lth_jax.masks import selection
-from lth_jax.perturb import ball
 from lth_jax.training import methods, scoring
 
 STEPS_PER_EPOCH, TOTAL = 4, 8
+NAMES = operator.attrgetter("name")
 
 
 @functools.cache
-def setup(kind, noisy=False, eps=0.03, recipe=tiny.RECIPE):
-    problem = tiny.problem(recipe, tiny.noisy_edge_popup() if noisy else None)
-    dataset = tiny.dataset()
-    arrays = training.Data(
-        *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
-    )
-    key = jax.random.key(3)
-    origin = jax.jit(functools.partial(training.initial, problem))(key)
-    task = training.Task(
-        key=key,
-        eps=ball.round_toward_zero(eps, np.float32),
-        kept=jax.tree.map(np.int32, selection.tree_kept(origin.scores, 0.5)),
-        scale=np.float32(1),
-        active=np.bool_(True),
-    )
+def setup(kind, noisy=False, eps=0.03, config=tiny.CONFIG):
+    problem = tiny.problem(config, tiny.noisy_edge_popup() if noisy else None)
+    arrays, _ = training.lane_data(tiny.dataset())
+    task = training.lane_task(problem, training.lane_shapes(problem), 3, eps, 0.5)
+    task = task._replace(key=jax.random.key(task.key))
+    origin = jax.jit(functools.partial(training.initial, problem))(task.key)
     begin = (origin.weights, origin.scores)
     state = jax.jit(functools.partial(training.start, problem, kind))(task, begin, origin)
     advance = jax.jit(functools.partial(training.advance, problem, kind))
@@ -45,7 +37,7 @@ def setup(kind, noisy=False, eps=0.03, recipe=tiny.RECIPE):
 
 
 @pytest.mark.parametrize("cuts", [[3], [1, 4, 5], [2, 2, 7]])
-@pytest.mark.parametrize("kind", ["joint", "prune"])
+@pytest.mark.parametrize("kind", [methods.JOINT, methods.PRUNE], ids=NAMES)
 def test_slices_do_not_change_a_bit(kind, cuts):
     advance, state, _ = setup(kind, noisy=True)
     whole = advance(state, 0, TOTAL)
@@ -61,8 +53,8 @@ def test_slices_do_not_change_a_bit(kind, cuts):
 def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
     # The rate carries weights thousands of radii away: no single addition leads back exactly.
     wild = {"project_per": "epoch", "perturb_lr": 3.0, "perturb_schedule": "constant"}
-    recipe = dataclasses.replace(tiny.RECIPE, norm=norm, **wild)
-    advance, state, (task, _, _) = setup("perturb", eps=eps, recipe=recipe)
+    config = dataclasses.replace(tiny.CONFIG, norm=norm, **wild)
+    advance, state, (task, _, _) = setup(methods.PERTURB, eps=eps, config=config)
 
     def farthest(state):
         pairs = zip(jax.tree.leaves(state.center), jax.tree.leaves(state.weights), strict=True)
@@ -80,7 +72,7 @@ def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
 
 def test_the_noise_of_a_step_depends_on_the_step():
     # Without this, the test above would pass on a loop that restarts its keys.
-    advance, state, _ = setup("prune", noisy=True)
+    advance, state, _ = setup(methods.PRUNE, noisy=True)
     one = advance(state, 0, 1).scores
     again = advance(advance(state, 0, 1), 0, 1).scores
     onward = advance(advance(state, 0, 1), 1, 2).scores
@@ -91,7 +83,7 @@ def test_the_noise_of_a_step_depends_on_the_step():
 def by_hand(kind, eps):
     """The stage in NumPy's order of thought: gradients to the masked weights, then the formulas."""
     _, state, (task, arrays, problem) = setup(kind, eps=eps)
-    recipe, center = problem.recipe, np.float64(0)
+    config, center = problem.config, np.float64(0)
     weights = [np.asarray(w) for w in jax.tree.leaves(state.weights)]
     scores = [np.asarray(s) for s in jax.tree.leaves(state.scores)]
     center = [w.copy() for w in weights]
@@ -120,39 +112,39 @@ def by_hand(kind, eps):
         order = np.asarray(jax.random.permutation(jax.random.fold_in(key_data, epoch), 128))
         rows = order[place * 32 : place * 32 + 32]
         masked = [w * m for w, m in zip(weights, masks(), strict=True)]
-        if kind == "perturb":
+        if not kind.masked:
             masked = weights
         g = gradient(masked, arrays.images[rows], arrays.labels[rows])
         g = [np.asarray(leaf) for leaf in g]
         rate = 0.5 * (1 + np.cos(np.pi * step / TOTAL))
         g_scores = [
-            gi * w * np.sign(s) + recipe.prune_decay * s
+            gi * w * np.sign(s) + config.prune_decay * s
             for gi, w, s in zip(g, weights, scores, strict=True)
         ]
-        g_weights = g if kind == "perturb" else [
+        g_weights = g if not kind.masked else [
             gi * m for gi, m in zip(g, masks(), strict=True)
         ]  # fmt: skip
         new_weights, new_scores = weights, scores
-        if kind in ("perturb", "joint"):
+        if "weights" in kind.moves:
             momenta[0] = [0.9 * m + gi for m, gi in zip(momenta[0], g_weights, strict=True)]
             moved = [
-                w - recipe.perturb_lr * rate * m for w, m in zip(weights, momenta[0], strict=True)
+                w - config.perturb_lr * rate * m for w, m in zip(weights, momenta[0], strict=True)
             ]
             new_weights = [
                 np.clip(w, c - eps, c + eps).astype(np.float32)
                 for w, c in zip(moved, center, strict=True)
             ]
-        if kind in ("prune", "joint"):
+        if "scores" in kind.moves:
             momenta[1] = [0.9 * m + gi for m, gi in zip(momenta[1], g_scores, strict=True)]
             new_scores = [
-                (s - recipe.prune_lr * rate * m).astype(np.float32)
+                (s - config.prune_lr * rate * m).astype(np.float32)
                 for s, m in zip(scores, momenta[1], strict=True)
             ]
         weights, scores = new_weights, new_scores
     return weights, scores
 
 
-@pytest.mark.parametrize("kind", ["perturb", "prune", "joint"])
+@pytest.mark.parametrize("kind", [methods.PERTURB, methods.PRUNE, methods.JOINT], ids=NAMES)
 def test_a_stage_does_what_its_formulas_say(kind):
     advance, state, _ = setup(kind)
     ours = advance(state, 0, TOTAL)
@@ -161,11 +153,11 @@ def test_a_stage_does_what_its_formulas_say(kind):
     assert tiny.largest_difference(jax.tree.leaves(ours.weights), weights) < 1e-5
     assert tiny.largest_difference(jax.tree.leaves(ours.scores), scores) < 1e-5
     moved = tiny.largest_difference(ours.weights, state.weights)
-    assert (moved > 0.01) == (kind != "prune")
+    assert (moved > 0.01) == ("weights" in kind.moves)
 
 
 def test_the_curve_counts_what_finish_counts():
-    advance, state, (task, arrays, problem) = setup("joint")
+    advance, state, (task, arrays, problem) = setup(methods.JOINT)
     state = advance(state, 0, TOTAL)
     final = (state.weights, state.scores, state.model_state)
     outcome = training.finish(problem, *final, task, arrays, arrays.validation)
@@ -197,11 +189,11 @@ def test_padding_is_never_right():
         {"batch_size": 0},
         {"microbatch": 3},
         {"norm": "l3"},
-        {"unit": "percent"},
+        {"eps_unit": "percent"},
         {"prune_schedule": "linear"},
     ],
 )
-def test_bad_recipes_are_refused(change):
+def test_bad_configs_are_refused(change):
     (name,) = change
     with pytest.raises(ValueError, match=name):
-        methods.Recipe(**change)
+        training.TrainConfig(**change)

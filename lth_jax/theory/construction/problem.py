@@ -18,7 +18,7 @@ class Problem(NamedTuple):
 
     target: targets.Weights  # [out, in] of each layer
     images: npt.NDArray[np.float32]  # [n, d] in [0, 1]: those of the test split
-    labels: npt.NDArray[np.uint8]  # [n]
+    labels: npt.NDArray[np.int32]  # [n]
     logits: npt.NDArray[np.float64]  # [n, classes] of the target
 
 

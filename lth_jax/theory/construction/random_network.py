@@ -126,8 +126,7 @@ def as_model(layout: Layout) -> models.Model:
     The product of the layers' scales multiplies the output. Its `init` draws the candidates.
     """
     network = _Network(layout.sizes, layout.copies, math.prod(layout.scales))
-    # jax leaves this constructor without types.
-    example = jax.ShapeDtypeStruct((1, layout.sizes[0]), jnp.float32)  # type: ignore[no-untyped-call]
+    example = jax.ShapeDtypeStruct((1, layout.sizes[0]), jnp.float32)
     apply = models.from_flax(network, example).apply
     return models.Model(lambda key: (draw(key, layout), {}), apply)
 

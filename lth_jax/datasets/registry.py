@@ -1,0 +1,90 @@
+"""The data sets by name: digits, MNIST, Fashion-MNIST and CIFAR-10."""
+
+import pathlib
+from typing import Literal
+
+from lth_jax import errors
+from lth_jax.datasets import base, cifar, digits, downloads, idx
+
+DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
+
+
+def _of_255(*fractions: float) -> tuple[float, ...]:
+    return tuple(fraction * 255 for fraction in fractions)
+
+
+SOURCES: dict[str, base.Source] = {
+    # mean and std of the 1,197 training images.
+    "digits": base.Source((8, 8, 1), 1497, 300, 300, (4.880,), (6.016,), digits.read),
+    # The usual values for the next three: of all official training images.
+    "mnist": base.Source(
+        (28, 28, 1), 60_000, 10_000, 6_000, _of_255(0.1307), _of_255(0.3081), idx.read
+    ),
+    "fashion_mnist": base.Source(
+        (28, 28, 1), 60_000, 10_000, 6_000, _of_255(0.2860), _of_255(0.3530), idx.read
+    ),
+    "cifar10": base.Source(
+        (32, 32, 3),
+        50_000,
+        10_000,
+        5_000,
+        _of_255(0.4914, 0.4822, 0.4465),
+        _of_255(0.2470, 0.2435, 0.2616),
+        cifar.read,
+    ),
+}
+DATASETS = tuple(SOURCES)
+
+
+def load(
+    name: DatasetName,
+    data_dir: str | pathlib.Path | None = None,
+    train_size: int | None = None,
+    mirror: str | None = None,
+    offline: bool = False,
+) -> base.Dataset:
+    """Loads a data set and splits it, the same way for every run.
+
+    Args:
+        name: One of DATASETS.
+        data_dir: Folder with the official files, or with a subfolder of the data set's name that
+            has them (mnist/, fashion_mnist/, cifar10/): checked by magic number, shape and range,
+            not by checksum. None takes the cache folder, downloading what is missing there.
+            digits needs neither.
+        train_size: Keep only the first so many images of the permuted training split; None: all.
+        mirror: HTTPS base URL to download from instead of the data set's own.
+        offline: Never download.
+
+    Raises:
+        errors.InputError: If a file is missing or is not what its name says, `train_size` does not
+            fit, or `name` is unknown. One line, with the file and what to do.
+    """
+    if name not in SOURCES:
+        raise errors.InputError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.")
+    source = SOURCES[name]
+    available = source.train - source.validation
+    if train_size is not None and not 1 <= train_size <= available:
+        raise errors.InputError(
+            f"train_size must lie in [1, {available}] for {name}, got {train_size}."
+        )
+    if name not in downloads.REMOTES:
+        raw = source.read(source, pathlib.Path(), "")
+    elif data_dir is None:
+        folder = downloads.fetch(name, mirror, offline)
+        raw = source.read(source, folder, downloads.remedy(name))
+    else:
+        folder = _folder(name, data_dir, downloads.remedy(name))
+        raw = source.read(source, folder, downloads.remedy(name))
+    return base.split(name, source, raw, train_size or 0)
+
+
+def _folder(name: str, data_dir: str | pathlib.Path, remedy: str) -> pathlib.Path:
+    """The folder with the files: the subfolder of the data set's name if there is one."""
+    root = pathlib.Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise errors.InputError(f"{root}: expected a folder with the files of {name}; {remedy}")
+    # The subfolder first: MNIST and Fashion-MNIST name their files alike.
+    for subfolder in (name, name.replace("_", "-")):
+        if (root / subfolder).is_dir():
+            return root / subfolder
+    return root

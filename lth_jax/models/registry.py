@@ -1,0 +1,71 @@
+"""Networks by name."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lth_jax.models import base, conv, initializers, linen, mlp
+
+ModelName = Literal["lenet", "redundant", "conv2", "conv4", "conv6", "conv8"]
+
+# (classes, kernel_init, width factor) -> flax module.
+Builder = Callable[[int, jax.nn.initializers.Initializer, float], nn.Module]
+
+
+def _conv_net(depth: int) -> Builder:
+    return lambda classes, init, width: conv.ConvNet(depth, width, classes, init)
+
+
+# A new network is a line here, and its name one in ModelName.
+MODELS: dict[str, Builder] = {
+    "lenet": lambda classes, init, width: mlp.MLP(
+        (round(300 * width), round(100 * width), classes), init
+    ),
+    "redundant": lambda classes, init, width: mlp.RedundantMLP(
+        (*(round(500 * width),) * 3, classes), kernel_init=init
+    ),
+    **{f"conv{depth}": _conv_net(depth) for depth in conv.DEPTHS},
+}
+
+# Models whose paper starts edge-popup's scores elsewhere than at U(±1/√fan_in).
+SCORE_BOUNDS: dict[str, Callable[[tuple[Any, ...], jax.Array], float]] = {
+    "redundant": mlp.redundant_score_bound
+}
+
+
+def build_model(
+    name: ModelName,
+    shape: tuple[int, ...],
+    classes: int,
+    init: initializers.InitializerName = "kaiming_normal",
+    width: float = 1.0,
+) -> base.Model:
+    """Builds a network of MODELS.
+
+    Args:
+        name: One of MODELS.
+        shape: Of one input, (h, w, c).
+        classes: Number of outputs.
+        init: One of INITIALIZERS, for every weight.
+        width: Factor of the hidden units or channels.
+
+    Returns:
+        The model, with its architecture.
+
+    Raises:
+        ValueError: If a name is unknown or width is not positive.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}.")
+    if init not in initializers.INITIALIZERS:
+        known = ", ".join(initializers.INITIALIZERS)
+        raise ValueError(f"init must be one of {known}, got {init!r}.")
+    if not 0 < width < float("inf"):
+        raise ValueError(f"width must be positive, got {width}.")
+    module = MODELS[name](classes, initializers.INITIALIZERS[init], width)
+    model = linen.from_flax(module, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    architecture = base.Architecture(name, tuple(shape), classes, init, width)
+    return model._replace(architecture=architecture)

@@ -1,0 +1,435 @@
+"""Any model × any data × methods into a folder: the public door to the laboratory."""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from lth_jax import datasets, errors, files, models, pruners, runs, sweep, training
+from lth_jax.masks import selection
+from lth_jax.report import summary
+from lth_jax.runs import checkpoints, locks, parts, saved
+from lth_jax.sweep import programs
+from lth_jax.tickets import lane as lane_tickets
+from lth_jax.training import fingerprint
+
+if TYPE_CHECKING:
+    from matplotlib import figure
+
+SUMMARY, PLOT = "summary.csv", "accuracy.png"
+_TABLE_WIDTH = 156  # columns
+_log = logging.getLogger("lth_jax")
+
+
+class Started(NamedTuple):
+    """A run is about to begin."""
+
+    lanes: int
+    missing: int  # of them, those without a row
+    strategy: str
+    devices: int
+
+
+Tell = Callable[[str], None]
+Event = Started | sweep.Progress | sweep.Finished
+
+
+class Result:
+    """What a run left: its rows, and what can be made of them."""
+
+    def __init__(self, path: pathlib.Path, rows: Sequence[dict[str, Any]], asked: set[sweep.Lane]):
+        """Keeps the folder, all its rows, and which lanes were asked for."""
+        self.path, self._all = path, list(rows)
+        self.rows = [row for row in self._all if runs.lane_of(row) in asked]
+
+    def summary(self) -> list[summary.Cell]:
+        """The cells asked for, with every seed and every baseline that the folder has."""
+        shown = {runs.lane_of(row)[:3] for row in self.rows}
+        return [cell for cell in summary.cells(self._all) if cell[:3] in shown]
+
+    def table(self, width: int = _TABLE_WIDTH) -> str:
+        """The summary as text: accuracies in percent, intervals, paired differences."""
+        from lth_jax.report import table
+
+        return table.as_text(table.accuracy_table(self.summary(), str(self.path)), width)
+
+    def plot(self, title: str = "") -> "figure.Figure":
+        """Test accuracy against ε, of all the folder's cells, as a matplotlib figure."""
+        from lth_jax.report import plots
+
+        return plots.accuracy_against_eps(summary.cells(self._all), title)
+
+    def tickets(self) -> list[pathlib.Path]:
+        """The ticket files of the lanes asked for, in the order of their rows."""
+        places = [lane_tickets.place(self.path, runs.lane_of(row)) for row in self.rows]
+        return [place for place in places if place.exists()]
+
+
+class Study:
+    """A model, a data set, a pruner and a training config, with a folder for what they give."""
+
+    def __init__(
+        self,
+        model: models.Model | models.ModelName,
+        dataset: datasets.Dataset | datasets.DatasetName,
+        pruner: pruners.Pruner | pruners.PrunerName = "edge_popup",
+        train: training.TrainConfig | None = None,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        name: str = "study",
+        scope: selection.Scope = "tensor",
+        strategy: sweep.Strategy = "auto",
+        max_lanes: int = 16,
+        keep_tickets: bool = False,
+        ticket_bits: int = 0,
+        checkpoint_minutes: float = 5.0,
+        lock: Literal["leave", "wait"] = "leave",
+        tell: Tell = _log.warning,
+    ):
+        """Checks everything before any work; touches no folder yet.
+
+        Args:
+            model: A Model, or the name of one of models.MODELS at its usual width.
+            dataset: A Dataset, or the name of one of datasets.DATASETS.
+            pruner: A Pruner, or the name of one of pruners.PRUNERS.
+            train: How stages train; None is TrainConfig().
+            out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
+            name: What the study is called.
+            scope: "tensor" prunes every tensor alike, "global" ranks all weights together; for a
+                pruner given by name.
+            strategy: "map" (bit-exact, for CPUs), "vmap" (for accelerators) or "auto".
+            max_lanes: Most lanes held in memory at once.
+            keep_tickets: Also write every lane's network, as a ticket file.
+            ticket_bits: Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights
+                exactly, as it has to be for a model of your own.
+            checkpoint_minutes: Save the running stage so often; 0 after every slice, inf only when
+                interrupted.
+            lock: If another process has the folder: "leave", or "wait" for it.
+            tell: Gets lines of warning; by default the logger "lth_jax".
+
+        Raises:
+            InputError: If a value is refused or the folder belongs to other settings; one line.
+        """
+        train = training.TrainConfig() if train is None else train
+        self.name, self._tell, self._lock = name, tell, lock
+        self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
+        self._checkpoint_minutes = checkpoint_minutes
+        with _refusals():
+            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
+            self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
+            self._own_parts = not isinstance(pruner, str)
+            if isinstance(model, str):
+                shape = self.dataset.train.images.shape[1:]
+                model = models.build_model(model, shape, self.dataset.classes)
+            if isinstance(pruner, str):
+                pruner = pruner_for(model, pruner, scope)
+            self._own_parts |= model.architecture is None
+            if self._own_parts and keep_tickets and ticket_bits:
+                raise ValueError("ticket_bits must be 0 for a model or pruner of your own.")
+            self.problem = training.Problem(model, pruner, train)
+            sizes = sweep.check(self.problem, self.dataset, max_lanes)
+            if keep_tickets:
+                lane_tickets.check(sizes)
+            strategy = programs.strategy_for(strategy)
+            self._runner = functools.partial(
+                sweep.Runner, self.problem, self.dataset, strategy, max_lanes
+            )
+            self._describe(strategy)
+        self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")
+        runs.check(self.path, self.config, self._defaults)
+
+    def _describe(self, strategy: str) -> None:
+        """What the folder's name and its config.json are made of."""
+        settings = _settings(self.problem, self.dataset) | {"strategy": strategy}
+        if self._own_parts:
+            settings["program"] = fingerprint.program(self.problem, self.dataset)
+        self._defaults = _DEFAULTS | dataclasses.asdict(training.TrainConfig())
+        self.identity = runs.identity(settings, self._defaults)
+        self.config = {
+            "study": self.name,
+            **settings,
+            **runs.environment(),
+            "data_sha256": self.dataset.sha256,
+            "git": runs.git_revision(),
+        }
+        shown = ("dataset", "model", "pruner", "scope", "init", "eps_unit")
+        self._head = {name: settings[name] for name in shown} | {"git": self.config["git"]}
+
+    @property
+    def title(self) -> str:
+        """What is trained on what."""
+        return f"{self._head['model']} on {self.dataset.name}"
+
+    def run(
+        self,
+        methods: Sequence[training.MethodName | training.Method],
+        seeds: Sequence[int],
+        eps: Sequence[float] = (),
+        sparsity: Sequence[float] = (),
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> Result:
+        """Runs the lanes that have no row yet, and writes the folder.
+
+        Args:
+            methods: Methods, or names of training.METHODS.
+            seeds: Integers in [0, 2^32).
+            eps: Radii of the ball, inf for no bound; one lane each for methods that have a ball.
+            sparsity: Fractions to remove, in [0, 1); one lane each for methods that have a mask.
+            on_event: Is told what happens: Started, then Progress after every few seconds of steps
+                and Finished for every lane. What it raises ends the run; the stage that takes steps
+                is saved before.
+
+        Returns:
+            The rows, and what can be made of them.
+
+        Raises:
+            InputError: If a value is refused, or the folder belongs to other settings.
+            RunError: If the folder is in use or cannot be written. The same call goes on later.
+        """
+        lanes = self.lanes(methods, seeds, eps, sparsity)
+        with self.held():
+            return self.fill(lanes, on_event)
+
+    def lanes(
+        self,
+        methods: Sequence[training.MethodName | training.Method],
+        seeds: Sequence[int],
+        eps: Sequence[float] = (),
+        sparsity: Sequence[float] = (),
+    ) -> list[sweep.Lane]:
+        """The lanes of a grid, see `run`.
+
+        Raises:
+            InputError: If a value is refused.
+        """
+        with _refusals():
+            return sweep.lanes(methods, eps, sparsity, seeds)
+
+    @contextlib.contextmanager
+    def held(self, process: parts.Process | None = None) -> Iterator[None]:
+        """Holds the folder alone as long as the context lasts; `run` does it by itself.
+
+        Args:
+            process: Which of many processes this is: only the first one makes and holds the folder.
+
+        Raises:
+            InputError: If the folder cannot be made or belongs to other settings.
+            RunError: If another process has it.
+        """
+        if process is not None and process.index > 0:
+            runs.check(self.path, self.config, self._defaults)
+            yield
+            return
+        with runs.locked(self.path, self._lock == "wait", self._tell):
+            self._folder()
+            yield
+
+    def held_part(self, process: parts.Process) -> contextlib.AbstractContextManager[None]:
+        """Holds this process's part of the folder as long as the context lasts."""
+        return locks.hold(self.path / process.lock)
+
+    def fill(
+        self,
+        lanes: Sequence[sweep.Lane],
+        on_event: Callable[[Event], None] = lambda event: None,
+        process: parts.Process | None = None,
+    ) -> Result:
+        """Runs the lanes that have no row yet, in a folder that is held.
+
+        Args:
+            lanes: The whole grid.
+            on_event: See `run`.
+            process: Which of many processes this is; it runs its own part of the grid.
+
+        Returns:
+            See `run`; all but the first of many processes know the rows of their own part only.
+
+        Raises:
+            RunError: See `run`.
+        """
+        process = process or parts.Process()
+        runner, scaled = self._runner(), self.problem.config.scale_init
+        size = runner.block_size(len(lanes))
+        if process.index == 0:
+            parts.merge(self.path, lanes, scaled, size)
+        folder = self._folder(process.results)
+        mine = parts.deal(lanes, process, scaled)
+        done = folder.done
+        missing = sum(lane not in done for lane in mine)
+        on_event(Started(len(mine), missing, runner.programs.strategy, runner.programs.devices))
+        if self._keep_tickets and process.index == 0:
+            bare = lane_tickets.missing(self.path, folder.rows)
+            if bare:
+                self._tell(f"{bare} finished lanes have no tickets; another folder would keep all")
+        if missing:
+            run = runner.run(mine, done, list(self._saved(folder, process)))
+            self._run_missing(run, folder, process, on_event)
+        if process.count > 1 and process.index == 0:
+            folder = self._gather(lanes, size, process)
+        if process.index == 0:
+            if missing:  # Before the report, which may be killed or find the disk full.
+                for kept in self.path.glob("checkpoints*"):
+                    checkpoints.clear(kept)
+                parts.clean(self.path)
+            self._report(folder)
+        return Result(self.path, folder.rows, set(lanes))
+
+    def _folder(self, part: str | None = None) -> runs.Folder:
+        return runs.Folder(self.path, self.config, part, defaults=self._defaults)
+
+    def _saved(self, folder: runs.Folder, process: parts.Process) -> Iterable[Any]:
+        """The newest good snapshot of this process, else of all that left one."""
+        own = self.path / process.checkpoints
+        places = [own] if own.exists() else sorted(self.path.glob("checkpoints*"))
+        return saved.load(places, folder.run, self._tell)
+
+    def _run_missing(
+        self,
+        run: sweep.Run,
+        folder: runs.Folder,
+        process: parts.Process,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        """Takes events from a run: rows and tickets to the disk, checkpoints now and then."""
+
+        def save() -> None:
+            saved.save(self.path / process.checkpoints, folder.run, run.snapshot(), self._tell)
+
+        saved_at = time.monotonic()
+        for event in run:
+            if isinstance(event, sweep.Finished):
+                if self._keep_tickets:  # Before its row, which says that the lane is done.
+                    self._keep_ticket(event)
+                folder.append([self._head | event.row])
+            elif time.monotonic() - saved_at >= 60 * self._checkpoint_minutes:
+                save()
+                saved_at = time.monotonic()
+            try:
+                on_event(event)
+            except BaseException:
+                save()
+                raise
+
+    def _keep_ticket(self, event: sweep.Finished) -> None:
+        architecture = None if self._own_parts else self.problem.model.architecture
+        scaled = self.problem.config.scale_init
+        lane_tickets.keep(self.path, event, architecture, scaled, self._ticket_bits, self.dataset)
+
+    def _gather(
+        self, lanes: Sequence[sweep.Lane], size: int, process: parts.Process
+    ) -> runs.Folder:
+        """Merges the parts of all processes into one file, once they have ended."""
+        parts.wait_for_others(self.path, process, self._tell)
+        parts.merge(self.path, lanes, self.problem.config.scale_init, size)
+        folder = self._folder()
+        left = sum(lane not in folder.done for lane in lanes)
+        if left:
+            raise errors.RunError(
+                f"{self.path}: a process was lost, {left} of {len(lanes)} lanes are missing; "
+                "the same command, with any number of processes, runs them."
+            )
+        return folder
+
+    def _report(self, folder: runs.Folder) -> None:
+        """Writes summary.csv and the plot."""
+        from lth_jax.report import plots  # Here, for matplotlib takes half a second to import.
+
+        cells = summary.cells(folder.rows)
+        try:
+            files.write(self.path / SUMMARY, summary.to_csv(cells))
+            picture = plots.accuracy_against_eps(cells, self.title)
+            plots.save(picture, self.path / PLOT)
+        except OSError as error:
+            where = error.filename or self.path
+            raise errors.RunError(f"{where}: {error.strerror or error}.") from None
+
+
+# Settings that are left out of a folder's name and may be missing from its config.json.
+_DEFAULTS: dict[str, Any] = {
+    "dataset": "digits",
+    "train_size": 0,
+    "model": "lenet",
+    "width": 1.0,
+    "init": "kaiming_normal",
+    "pruner": "edge_popup",
+    "scope": "tensor",
+    "strategy": "map",
+}
+
+
+def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str, Any]:
+    """What changes a lane's numbers, by name."""
+    model, pruner = problem.model, problem.pruner
+    architecture = model.architecture
+    return {
+        "dataset": dataset.name,
+        "train_size": dataset.train_size,
+        "model": "own" if architecture is None else architecture.name,
+        "width": None if architecture is None else architecture.width,
+        "init": None if architecture is None else architecture.init,
+        "pruner": pruner.name,
+        "scope": pruner.scope,
+        **dataclasses.asdict(problem.config),
+    }
+
+
+def pruner_for(
+    model: models.Model, name: pruners.PrunerName, scope: selection.Scope = "tensor"
+) -> pruners.Pruner:
+    """A pruner by name, with the initial scores that a model's own paper gives it.
+
+    Args:
+        model: The model.
+        name: One of pruners.PRUNERS.
+        scope: "tensor" or "global".
+
+    Raises:
+        ValueError: If the name or the scope is unknown.
+    """
+    if name not in pruners.PRUNERS:
+        raise ValueError(f"pruner must be one of {', '.join(pruners.PRUNERS)}, got {name!r}.")
+    architecture = model.architecture
+    bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
+    options = {} if bound is None else {"score_bound": bound}
+    return pruners.PRUNERS[name](scope=scope, **options)
+
+
+def check_choices(
+    strategy: str, max_lanes: int, ticket_bits: int, checkpoint_minutes: float, lock: str
+) -> None:
+    """Refuses what a Study refuses of these, see its arguments.
+
+    Raises:
+        ValueError: The message begins with the argument's name.
+    """
+    if strategy not in programs.STRATEGIES:
+        raise ValueError(
+            f"strategy must be one of {', '.join(programs.STRATEGIES)}, got {strategy!r}."
+        )
+    if max_lanes < 1:
+        raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
+    if ticket_bits and not 2 <= ticket_bits <= 16:
+        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits}.")
+    if not 0 <= checkpoint_minutes <= math.inf:
+        raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
+    if lock not in ("leave", "wait"):
+        raise ValueError(f"lock must be leave or wait, got {lock!r}.")
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Whatever is refused while nothing has been done yet is the input's fault: one line."""
+    try:
+        yield
+    except errors.InputError:
+        raise
+    except ValueError as error:
+        raise errors.InputError(" ".join(str(error).split())) from None
+    except (OverflowError, MemoryError):
+        raise errors.InputError("width: the network is too large.") from None

@@ -1,0 +1,79 @@
+"""What one lane is made of: its task and its data, for a runner, a benchmark or a test."""
+
+import jax
+import numpy as np
+
+from lth_jax import datasets
+from lth_jax.masks import selection
+from lth_jax.perturb import rounding
+from lth_jax.training import scoring, stage
+
+
+def shapes(problem: stage.Problem) -> stage.Initial:
+    """The shapes of a seed's weights, scores and state; computes nothing.
+
+    Args:
+        problem: Model, pruner and config.
+
+    Returns:
+        Trees of jax.ShapeDtypeStruct.
+
+    Raises:
+        ValueError: If the model or the pruner refuses its settings.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    try:
+        found: stage.Initial = jax.eval_shape(lambda key: stage.initial(problem, key), key)
+    except (OverflowError, TypeError, MemoryError) as error:
+        if problem.model.architecture is None:
+            raise
+        raise ValueError("width: the network is too large.") from error
+    return found
+
+
+def task(
+    problem: stage.Problem,
+    sizes: stage.Initial,
+    seed: int,
+    eps: float | None,
+    sparsity: float | None,
+    active: bool = True,
+) -> stage.Task:
+    """The task of a lane, on the host; for the device its seed becomes a typed key.
+
+    Args:
+        problem: Model, pruner and config.
+        sizes: From `shapes`.
+        seed: Integer in [0, 2^32).
+        eps: Radius of the ball, inf for no bound, None where the weights do not move.
+        sparsity: Fraction to remove, None for a network without a mask.
+        active: False for padding.
+
+    Returns:
+        A Task of NumPy scalars whose `key` is the seed, as uint32: a block's keys are made at once.
+    """
+    kept = selection.tree_kept(sizes.scores, sparsity or 0, problem.pruner.scope)
+    whole = sum(leaf.size for leaf in jax.tree.leaves(sizes.scores))
+    left = sum(jax.tree.leaves(kept)) / whole
+    return stage.Task(
+        key=np.uint32(seed),
+        eps=rounding.round_toward_zero(0.0 if eps is None else eps, np.float32),
+        kept=jax.tree.map(np.int32, kept),
+        scale=np.float32(left**-0.5),
+        active=np.bool_(active),
+    )
+
+
+def data(dataset: datasets.Dataset) -> tuple[stage.Data, scoring.Chunks]:
+    """What a lane reads while it trains, and the test split, which it reads once.
+
+    Args:
+        dataset: A data set.
+
+    Returns:
+        NumPy arrays.
+    """
+    train = stage.Data(
+        *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
+    )
+    return train, scoring.chunks(dataset.test)
