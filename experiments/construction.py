@@ -15,108 +15,146 @@ network (theorem 2 of Xiong et al. 2023) for each ε, run, certified and stored:
 The same command again adds what is missing; more ε or more keys add objects to the same folder.
 """
 
-import dataclasses
+import pathlib
 import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
 
 from experiments import cli
-from experiments.cli import construction_row, theory_folder
-from lth_jax import datasets, files, runs
+from experiments.cli import construction_flags, construction_table, theory_folder
+from lth_jax import errors, files, runs, tickets
+from lth_jax.masks import selection
 from lth_jax.report import plots, plots_construction
-from lth_jax.theory.construction import random_network
-from lth_jax.theory.subset_sum import solvers, targets
+from lth_jax.theory import construction, targets
+from lth_jax.theory.construction import examination, problem
+from lth_jax.theory.subset_sum import solvers
 
-setting = cli.setting
-FILES = ("construction.json",)
+Config = construction_flags.Config
 # These change no object that is there: the axes, places and pace.
 ASIDE = ("eps", "keys", "seed", "target", "data_dir", "out", "lock")
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """The settings."""
+def add(
+    config: Config, given: problem.Problem, eps: float, seed: int, folder: pathlib.Path
+) -> dict[str, Any]:
+    """Builds, stores, runs and certifies one network, and returns its object of construction.json.
 
-    target: str | None = setting(None, "An .npz of matrices [out, in]; none trains a network.")
-    hidden: tuple[int, ...] = setting((32,), "Without --target: hidden units of each layer.")
-    steps: int = setting(5000, "Without --target: Adam steps of 128 images.")
-    target_seed: int = setting(0, "Without --target: seed of its initial weights and batches.")
-    dataset: str | None = setting(
-        None,
-        f"One of {', '.join(datasets.DATASETS)}; none: mnist with a file of yours, else digits.",
+    Raises:
+        RunError: If the certificate is refuted by an error that was found: a bug.
+    """
+    started = time.perf_counter()
+    auto: solvers.Objective = "best" if eps > 0 else "first"
+    built = construction.approximate(
+        given.target,
+        jax.random.key(seed),
+        eps,
+        config.eta,
+        config.width,
+        nonnegative_input=not config.full,
+        candidates=config.candidates,
+        objective=auto if config.objective == "auto" else config.objective,
+        bits=config.bits,
     )
-    data_dir: str | None = setting(None, "Folder with the data; none downloads what is needed.")
-    eps: tuple[float, ...] = setting((0.0, 1e-3, 1e-2, 1e-1), "Values of ε.")
-    eta: float = setting(0.01, "Largest error of a target weight.")
-    keys: int = setting(1, "Random networks per ε; one object each.")
-    full: bool = setting(False, "Full width, certified for inputs of either sign; default half.")
-    candidates: str = setting("uniform", f"One of {', '.join(random_network.KINDS)}.")
-    objective: str = setting("auto", "first, best, sparsest; auto: best where ε > 0, else first.")
-    width: int | None = setting(None, "Candidates per target weight; none finds the least.")
-    bits: int = setting(16, "Bits of a stored perturbation, 2 to 16.")
-    delta: float = setting(0.05, "Failure probability of the proved width.")
-    seed: int = setting(0, "Seed of the first key.")
-    out: str | None = setting(None, "Folder for the results; runs/construction-ID if not given.")
-    lock: str = setting("leave", "If another process has the folder: leave, or wait for it.")
-
-    def __post_init__(self):
-        if not all(0 <= value < 1e30 for value in (self.eta, *self.eps)):
-            raise ValueError("expected finite eta and eps >= 0.")
-        if self.width is None and self.eta + min(self.eps) == 0:
-            raise ValueError("expected eta + eps > 0, or a --width.")
-        if self.keys < 1 or not (self.width is None or 1 <= self.width <= 1000):
-            raise ValueError("expected keys >= 1 and a width of 1 to 1000.")
-        if not 0 <= self.seed <= 2**32 - self.keys or not 0 <= self.target_seed < 2**32:
-            raise ValueError("expected seeds of 0 to 2^32 - 1.")
-        if not all(1 <= units <= 10**5 for units in self.hidden) or not 1 <= self.steps <= 10**7:
-            raise ValueError("expected hidden layers of 1 to 100000 units, 1 to 10^7 steps.")
-        if not 2 <= self.bits <= 16 or not 0 < self.delta < 1:
-            raise ValueError("expected 2 to 16 bits and 0 < delta < 1.")
-        for name, value, known in (
-            ("candidates", self.candidates, random_network.KINDS),
-            ("objective", self.objective, ("auto", *solvers.OBJECTIVES)),
-            ("dataset", self.dataset, (None, *datasets.DATASETS)),
-            ("lock", self.lock, ("leave", "wait")),
-        ):
-            if value not in known:
-                raise ValueError(f"expected --{name} of {', '.join(map(str, known))}, got {value}.")
-
-
-def show(row: dict) -> None:
-    """Prints one line of the table."""
-    sizes = [",".join(map(str, row[n])) if row[n] else "-" for n in ("widths", "proved_widths")]
-    print(
-        f"{row['eps']:7g} {row['seed']:4d}  {sizes[0]:>14} {sizes[1]:>18} {row['kept']:9d} "
-        f"{row['certificate']:11.4g} {row['largest_error_found']:9.4g}  "
-        f"{row['ticket_accuracy']:.4f} ({row['target_accuracy']:.4f}) {row['ticket_bytes']:9d} "
-        f"{100 * row['ticket_bytes'] / row['float32_bytes']:6.1f} % {row['seconds']:6.1f}",
-        flush=True,
+    found_at, path = time.perf_counter(), folder / f"eps-{eps}_seed-{seed}.ticket"
+    size = tickets.save(
+        path,
+        built.candidates,
+        built.weights,
+        built.masks,
+        tickets.ConstructionOrigin(seed, built.layout),
+        bits=config.bits if eps > 0 else None,
+        eps=eps,
+        embed_weights=config.candidates != "uniform",
     )
+    stored_at, pruned = time.perf_counter(), selection.apply_mask(built.weights, built.masks)
+    accuracy = problem.accuracy(built.model, pruned, given)
+    ran_at, rng = time.perf_counter(), np.random.default_rng(seed)
+    seen = construction.examine(built, given.target, given.images, rng)
+    if not seen.holds:
+        raise errors.RunError(
+            f"{path.name}: certified {seen.bound.value}, but found {seen.found.value}."
+        )
+    known = describe(config, given, built, seen, eps)
+    return {
+        "eps": eps,
+        "eta": config.eta,
+        "seed": seed,
+        **known,
+        "ticket_accuracy": accuracy,
+        "ticket_bytes": size,
+        "float32_bytes": 4 * known["candidates"],
+        "target_sha256": targets.digest(given.target),
+        "git": runs.git_revision(),
+        "construct_seconds": found_at - started,
+        "store_seconds": stored_at - found_at,
+        "run_seconds": ran_at - stored_at,
+        "certify_seconds": time.perf_counter() - ran_at,
+        "seconds": time.perf_counter() - started,
+    }
 
 
-def run(config: Config) -> list[dict]:
+def describe(
+    config: Config,
+    given: problem.Problem,
+    built: construction.Construction,
+    seen: examination.Examination,
+    eps: float,
+) -> dict[str, Any]:
+    """What is known of a network, by the names that it has in construction.json."""
+    layout, bound = built.layout, seen.bound
+    theory = construction.widths_by_theory(layout, eps, config.eta, config.delta)
+    return {
+        "n": max(layout.widths),
+        "widths": list(layout.widths),
+        **(theory._asdict() if theory else dict.fromkeys(examination.Widths._fields)),
+        "halves": layout.halves,
+        "scales": list(layout.scales),
+        "not_found": int(sum((~found).sum() for found in built.found)),
+        **construction.counts(built)._asdict(),
+        "domain": seen.domain,
+        "certificate": bound.value,
+        "certificate_entrywise": bound.entrywise,
+        "certificate_l2": bound.l2,
+        "largest_error_found": seen.found.value,
+        "largest_error_on_data": seen.found.data,
+        "rounding": bound.rounding,
+        "largest_logit": float(np.abs(given.logits).max()),
+        "target_accuracy": float(np.mean(given.logits.argmax(axis=1) == given.labels)),
+    }
+
+
+def run(config: Config) -> list[dict[str, Any]]:
     """Adds to construction.json what is missing: tickets, their rows and the plot.
 
     Returns:
         The objects that were asked for.
     """
-    weights, found = construction_row.source(config)
-    facts = {"data_sha256": found.sha256, "target_sha256": weights and targets.digest(weights)}
-    with theory_folder.held("construction", config, ASIDE, facts, FILES) as out:
+    weights, dataset = construction_flags.source(config)
+    facts = {"data_sha256": dataset.sha256, "target_sha256": weights and targets.digest(weights)}
+    held = theory_folder.own_folder("construction", config, ASIDE, facts, ("construction.json",))
+    with held as out:
         path = out / "construction.json"
-        rows = files.read_json(path, construction_row.FIELDS, list) or []
+        rows = files.read_json(path, construction_table.FIELDS, list) or []
         there = {(row["eps"], row["seed"]): row for row in rows}
+        seeds = range(config.seed, config.seed + config.keys)
+        wanted = [(eps, seed) for eps in config.eps for seed in seeds]
         given = None
-        print("      ε  key    n per layer     proved to do it      kept certificate     found"
-              "  accuracy (target)   bytes, of float32    s")  # fmt: skip
-        asked = []
-        for eps in config.eps:
-            for seed in range(config.seed, config.seed + config.keys):
-                if (eps, seed) not in there:
-                    given = given or construction_row.problem(config, weights, found)
-                    row = construction_row.build(config, given, eps, seed, out)
-                    there[eps, seed] = row
-                    files.write_json(path, list(there.values()))
-                asked.append(there[eps, seed])
-                show(asked[-1])
+        print(construction_table.HEAD)
+        for eps, seed in wanted:
+            if (eps, seed) not in there:
+                if given is None:
+                    key = jax.random.key(config.target_seed)
+                    weights = weights or problem.trained_on(
+                        dataset, key, config.hidden, config.steps
+                    )
+                    given = problem.on_dataset(weights, dataset)
+                there[eps, seed] = add(config, given, eps, seed, out)
+                files.write_json(path, list(there.values()))
+            print(construction_table.line(there[eps, seed]), flush=True)
+        asked = [there[each] for each in wanted]
         logit = asked[0]["largest_logit"]
         print(f"largest logit {logit:.4g}; η {config.eta:g}; commit {runs.git_revision()}")
         rows = list(there.values())

@@ -23,6 +23,7 @@ import json
 import pathlib
 import sys
 import time
+from typing import Any, Literal
 
 import jax
 
@@ -30,8 +31,9 @@ from experiments import cli
 from experiments.cli import theory_folder
 from lth_jax import files
 from lth_jax.report import plots, plots_subset_sum
+from lth_jax.theory import targets
+from lth_jax.theory.subset_sum import candidate_sets, fit, phase, solvers
 from lth_jax.theory.subset_sum import figure2 as published
-from lth_jax.theory.subset_sum import fit, phase, solvers, targets
 
 setting = cli.setting
 # Fields that change no number of a mode's: axes and places, and what only other modes read.
@@ -52,11 +54,11 @@ class Config:
     figure2: bool = setting(False, "Regenerate figure 2 of Xiong et al. (2023).")
     solve: bool = setting(False, "Fit every weight of the target once.")
     target: str | None = setting(None, "An .npz of weight matrices; none trains one on digits.")
-    sets: str = setting("row", "One candidate set per output 'row' or per 'weight'.")
+    sets: candidate_sets.Sharing = setting("row", "A candidate set per output row or per weight.")
     n: int = setting(21, "With --solve: candidates per set.")
     eta: float = setting(0.01, "With --solve: largest error of a weight.")
     eps: float = setting(0.0, "With --solve: largest perturbation of a candidate.")
-    objective: str = setting("first", "With --solve: first, best or sparsest.")
+    objective: solvers.Objective = setting("first", "With --solve: first, best or sparsest.")
     highs: int = setting(50, "With --solve: weights that HiGHS is timed on; 0 for none.")
     etas: tuple[float, ...] = setting(published.ETAS, "With --figure2: values of η.")
     ratios: tuple[float, ...] = setting(published.RATIOS, "With --figure2: values of ε/η.")
@@ -69,15 +71,13 @@ class Config:
     trials: int = setting(1000, "Phase diagram: random candidate sets per ε.")
     seed: int = setting(0, "Seed of every draw.")
     out: str | None = setting(None, "Folder for the results; runs/subset_sum-ID if not given.")
-    lock: str = setting("leave", "If another process has the folder: leave, or wait for it.")
+    lock: Literal["leave", "wait"] = setting(
+        "leave", "If another process has the folder: leave, or wait for it."
+    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.figure2 and self.solve:
             raise ValueError("expected --figure2 or --solve, not both.")
-        if self.sets not in ("row", "weight"):
-            raise ValueError(f"expected --sets=row or weight, got {self.sets!r}.")
-        if self.objective not in solvers.OBJECTIVES:
-            raise ValueError(f"expected --objective of {solvers.OBJECTIVES}, got {self.objective}.")
         if not 0 <= self.n <= solvers.MAX_CANDIDATES:
             raise ValueError(f"expected 0 <= n <= {solvers.MAX_CANDIDATES}, got {self.n}.")
         finite = (self.eta, self.eps, *self.etas, *self.ratios, *self.phase_etas, *self.phase_eps)
@@ -85,8 +85,6 @@ class Config:
             raise ValueError("expected finite eta, eps and ratios >= 0.")
         if max(*self.phase_etas, *self.phase_eps) == 0:
             raise ValueError("expected a --phase_etas or a --phase_eps above 0.")
-        if self.lock not in ("leave", "wait"):
-            raise ValueError(f"expected --lock=leave or wait, got {self.lock!r}.")
         if not 0 < self.success <= 1:
             raise ValueError(f"expected 0 < success <= 1, got {self.success}.")
         if not 0 <= self.seed < 2**32:
@@ -95,10 +93,12 @@ class Config:
             raise ValueError("expected draws, trials >= 1 and highs >= 0.")
 
 
-def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> list[dict]:
+def regenerate(
+    config: Config, key: jax.Array, weights: targets.Weights, out: pathlib.Path
+) -> list[dict[str, Any]]:
     """All cells of figure 2; those already in figure2.json are kept."""
     fields = ("eta", "ratio", "n", "draws", "published")
-    cells = files.read_json(out / "figure2.json", fields, list) or []
+    cells: list[dict[str, Any]] = files.read_json(out / "figure2.json", fields, list) or []
     done = {(cell["eta"], cell["ratio"]) for cell in cells}
     for eta in config.etas:
         for ratio in config.ratios:
@@ -123,9 +123,9 @@ def regenerate(config: Config, key: jax.Array, weights: list, out: pathlib.Path)
     return cells
 
 
-def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
+def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict[str, Any]:
     """The phase diagram with its bounds, fit and plots."""
-    result = files.read_json(out / "phase.json", ("fit", "cells"))
+    result: dict[str, Any] | None = files.read_json(out / "phase.json", ("fit", "cells"))
     if result is None:
         rows = phase.cells(key, config.phase_etas, config.phase_eps, config.trials)
         result = {"fit": phase.fit(rows), "cells": rows}
@@ -148,9 +148,11 @@ def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict:
     return result
 
 
-def solve(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> dict:
+def solve(
+    config: Config, key: jax.Array, weights: targets.Weights, out: pathlib.Path
+) -> dict[str, Any]:
     """The object of solve.json; one that is there is kept."""
-    result = files.read_json(out / "solve.json")
+    result: dict[str, Any] | None = files.read_json(out / "solve.json")
     if result is None:
         args = (config.n, config.eta, config.eps, config.sets, config.objective, config.highs)
         result = fit.fit(key, weights, *args)
@@ -159,22 +161,25 @@ def solve(config: Config, key: jax.Array, weights: list, out: pathlib.Path) -> d
     return result
 
 
-def run(config: Config):
+def run(config: Config) -> dict[str, Any] | list[dict[str, Any]]:
     """Runs what the flags ask for and is not there; returns the content of its file."""
     key = jax.random.key(config.seed)
     mode = "figure2" if config.figure2 else "solve" if config.solve else "phase"
-    weights = None
+    weights: targets.Weights = []
     if mode != "phase":
         key_target, key = jax.random.split(key)
         weights = (
             targets.load(config.target) if config.target else targets.digits_target(key_target)
         )
-    facts = {"target_sha256": weights and targets.digest(weights)}
-    with theory_folder.held("subset_sum", config, _ASIDE[mode], facts, _FILES) as out:
+    facts = {"target_sha256": targets.digest(weights) if weights else None}
+    result: dict[str, Any] | list[dict[str, Any]]
+    with theory_folder.own_folder("subset_sum", config, _ASIDE[mode], facts, _FILES) as out:
         if mode == "phase":
             result = diagram(config, key, out)
+        elif mode == "figure2":
+            result = regenerate(config, key, weights, out)
         else:
-            result = (regenerate if mode == "figure2" else solve)(config, key, weights, out)
+            result = solve(config, key, weights, out)
         print(f"written to {out}")
     return result
 

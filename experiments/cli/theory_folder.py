@@ -5,21 +5,38 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal, Protocol
 
 from lth_jax import runs
 
 
+class Settings(Protocol):
+    """A frozen dataclass of settings, with these among them."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def out(self) -> str | None:
+        """The folder; None takes runs/STUDY-ID."""
+
+    @property
+    def lock(self) -> Literal["leave", "wait"]:
+        """What to do if another process has the folder."""
+
+
 @contextlib.contextmanager
-def held(
-    study: str, config: Any, aside: Sequence[str], facts: Mapping[str, Any], files: Sequence[str]
+def own_folder(
+    study: str,
+    config: Settings,
+    aside: Sequence[str],
+    facts: Mapping[str, Any],
+    files: Sequence[str],
 ) -> Iterator[pathlib.Path]:
     """Checks a folder, then holds it alone as long as the context lasts.
 
     Args:
         study: Name of the experiment.
-        config: Its frozen dataclass; `out` is the folder, None takes runs/STUDY-ID, and `lock` says
-            what to do if another process has it.
+        config: Its settings.
         aside: Fields that change no number that is there: axes, places and pace.
         facts: What else the numbers depend on, by name, as hashes of files.
         files: Patterns of the results, which are not believed where there is no config.json.

@@ -1,5 +1,21 @@
 """Found subnetworks as files."""
 
-from lth_jax.tickets.ticket import MAGIC, Ticket, digest, export, load, save
+from lth_jax.tickets.codec import MAGIC
+from lth_jax.tickets.export import export
+from lth_jax.tickets.leaves import digest
+from lth_jax.tickets.origin import ConstructionOrigin, ModelOrigin, Origin, OwnOrigin, model_of
+from lth_jax.tickets.ticket import Ticket, load, save
 
-__all__ = ["MAGIC", "Ticket", "digest", "export", "load", "save"]
+__all__ = [
+    "MAGIC",
+    "ConstructionOrigin",
+    "ModelOrigin",
+    "Origin",
+    "OwnOrigin",
+    "Ticket",
+    "digest",
+    "export",
+    "load",
+    "model_of",
+    "save",
+]

@@ -71,10 +71,9 @@ def keep(
     if row["diverged"] is not None:
         return
     scale = (row["kept"] / row["total"]) ** -0.5 if scaled else 1.0
-    if architecture is None:
-        init: Mapping[str, Any] = origin.own(seed)
-    else:
-        init = origin.model_init(*architecture, seed, float(np.float32(scale)))
+    drawn_from: origin.Origin = origin.OwnOrigin(seed)
+    if architecture is not None:
+        drawn_from = origin.ModelOrigin(architecture, seed, float(np.float32(scale)))
     center, weights, masks = jax.tree.map(np.asarray, (event.center, event.weights, event.mask))
     path = place(folder, event.lane)
     try:
@@ -84,7 +83,7 @@ def keep(
             center,
             weights,
             masks,
-            init,
+            drawn_from,
             bits=bits or None,
             embed_weights=not bits,
             note={

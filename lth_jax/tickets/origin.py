@@ -1,8 +1,10 @@
-"""What a ticket's header says about its initial weights, and how they are drawn again from it."""
+"""Where a ticket's initial weights come from: enough to draw them again, and to run the network."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import chex
 import jax
 import numpy as np
 
@@ -10,95 +12,130 @@ from lth_jax import models
 from lth_jax.theory.construction import random_network
 
 MOST = 1 << 31  # Weights in all, so that a forged header cannot ask for any amount of memory.
+_REST = ("classes", "init", "width")  # Of an architecture, after its name and shape.
 _COPIES = 10_000  # Copies of an input, so that it cannot ask for any amount of time.
 
 
-def model_init(
-    model: str, shape: tuple, classes: int, init: str, width: float, seed: int, scale: float = 1.0
-) -> dict[str, Any]:
-    """The recipe of a network of `models.build_model` as the image studies draw it for a seed.
+@dataclasses.dataclass(frozen=True)
+class ModelOrigin:
+    """A network of `models.build_model`, drawn as a study draws it for a seed."""
 
-    Args:
-        model: One of MODELS.
-        shape: Of one image, (h, w, c).
-        classes: Outputs.
-        init: One of INITIALIZERS.
-        width: Factor of the hidden units.
-        seed: Of the lane.
-        scale: Factor of the pruned leaves (scale_init).
-    """
-    names = {"model": model, "shape": list(shape), "classes": classes, "init": init}
-    return {"recipe": "model", **names, "width": width, "seed": seed, "scale": scale}
+    architecture: models.Architecture
+    seed: int  # of the lane
+    scale: float = 1.0  # factor of the pruned leaves (scale_init)
 
 
-def construction_init(recipe: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The recipe of a Construction built from jax.random.key(seed)."""
-    return {"recipe": "construction", "seed": seed, **recipe}
+@dataclasses.dataclass(frozen=True)
+class ConstructionOrigin:
+    """The random network of a Construction built from jax.random.key(seed)."""
+
+    seed: int
+    layout: random_network.Layout
 
 
-def build(init: Mapping[str, Any]) -> models.Model:
-    """The Model that a ticket's weights belong to.
+@dataclasses.dataclass(frozen=True)
+class OwnOrigin:
+    """A model of somebody's own: only their program draws its weights again, from the seed."""
 
-    Args:
-        init: From `model_init` or `construction_init`, or the "init" of a ticket's header.
-    """
-    if init["recipe"] == "construction":
-        return random_network.build(init)
-    return models.build_model(
-        init["model"], tuple(init["shape"]), init["classes"], init["init"], init["width"]
-    )
+    seed: int
 
 
-def count(init: Mapping[str, Any]) -> int:
-    """The number of weights that a recipe stands for, without drawing any.
+Origin = ModelOrigin | ConstructionOrigin | OwnOrigin
 
-    Args:
-        init: From `model_init` or `construction_init`.
+
+def to_json(origin: Origin) -> dict[str, Any]:
+    """The origin as a ticket's header holds it under "init"; `from_json` reads it."""
+    if isinstance(origin, OwnOrigin):
+        return {"recipe": "own", "seed": origin.seed}
+    if isinstance(origin, ModelOrigin):
+        name, shape, *rest = origin.architecture
+        fields = dict(zip(_REST, rest, strict=True))
+        fields |= {"seed": origin.seed, "scale": origin.scale}
+        return {"recipe": "model", "model": name, "shape": list(shape), **fields}
+    fields = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in origin.layout._asdict().items()
+    }
+    return {"recipe": "construction", "seed": origin.seed, **fields}
+
+
+def from_json(init: Mapping[str, Any]) -> Origin:
+    """Reads what `to_json` made.
 
     Raises:
-        ValueError: If the recipe is unknown or asks for more than MOST weights.
+        KeyError, TypeError, ValueError: If it is nothing of the kind.
     """
+    seed = int(init["seed"])
     if init["recipe"] == "construction":
-        sizes, copies = init["sizes"], [init["halves"] * n for n in init["widths"]]
-        pairs = zip(copies, sizes[:-1], sizes[1:], strict=True)
-        found = sum(r * a * (b + 1) for r, a, b in pairs)
-        if max(copies) > _COPIES or found > MOST:
-            raise ValueError("the recipe asks for too large a network")
-        return found
-    shapes = jax.eval_shape(_model(init).init, jax.eval_shape(lambda: jax.random.key(0)))[0]
-    found = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+        sizes, widths, scales = (tuple(init[name]) for name in ("sizes", "widths", "scales"))
+        if not all(type(n) is int for n in (*sizes, *widths, init["halves"])):
+            raise ValueError("expected sizes, widths and halves to be integers")
+        layout = random_network.Layout(sizes, widths, init["halves"], init["candidates"], scales)
+        return ConstructionOrigin(seed, layout)
+    if init["recipe"] == "own":
+        return OwnOrigin(seed)
+    if init["recipe"] != "model":
+        raise ValueError(f"unknown recipe {init['recipe']!r}")
+    shape, rest = tuple(init["shape"]), (init[name] for name in _REST)
+    return ModelOrigin(models.Architecture(init["model"], shape, *rest), seed, init["scale"])
+
+
+def model_of(origin: Origin) -> models.Model:
+    """The Model that the weights belong to.
+
+    Raises:
+        ValueError: If it is somebody's own, or names a model or an initializer that does not exist.
+    """
+    if isinstance(origin, ConstructionOrigin):
+        return random_network.as_model(origin.layout)
+    if isinstance(origin, OwnOrigin):
+        raise ValueError("only the program that made it knows its model")
+    # The names are any text, as from a file: build_model checks them.
+    return models.build_model(*origin.architecture)  # type: ignore[arg-type]
+
+
+def count(origin: Origin) -> int:
+    """The number of weights, without drawing any.
+
+    Raises:
+        ValueError: If these are more than MOST.
+    """
+    if isinstance(origin, ConstructionOrigin):
+        sizes, copies = origin.layout.sizes, origin.layout.copies
+        found = sum(r * a * (b + 1) for r, a, b in zip(copies, sizes[:-1], sizes[1:], strict=True))
+        if max(copies) > _COPIES:
+            raise ValueError("its origin asks for too large a network")
+    else:
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        shapes, _ = jax.eval_shape(model_of(origin).init, key)
+        found = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     if found > MOST:
-        raise ValueError("the recipe asks for too large a network")
+        raise ValueError("its origin asks for too large a network")
     return found
 
 
-def _model(init):
-    if init["recipe"] != "model":
-        raise ValueError(f"unknown recipe {init['recipe']!r}")
-    names = ("classes", "init", "width")
-    return models.build_model(init["model"], tuple(init["shape"]), **{n: init[n] for n in names})
-
-
-def regenerate(init: Mapping[str, Any], pruned: Any) -> Any:
-    """Draws the weights that a recipe stands for, jitted as the image studies do.
+def regenerate(origin: Origin, pruned: chex.ArrayTree) -> chex.ArrayTree:
+    """Draws the initial weights, jitted as the image studies do.
 
     Args:
-        init: From `model_init` or `construction_init`.
+        origin: Of the weights.
         pruned: Tree of bool: the leaves with a mask, which `scale` multiplies.
 
     Raises:
-        ValueError: If the recipe is unknown or asks for more than MOST weights.
+        ValueError: If the weights are more than MOST, or only somebody's own program draws them.
     """
-    count(init)
-    key = jax.random.key(int(init["seed"]))
-    if init["recipe"] == "construction":
-        return random_network.draw(key, dict(init))
-    model = _model(init)
+    if isinstance(origin, OwnOrigin):
+        raise ValueError("only the program that made it draws its weights again")
+    count(origin)
+    key = jax.random.key(origin.seed)
+    if isinstance(origin, ConstructionOrigin):
+        return random_network.draw(key, origin.layout)
+    model, unscaled = model_of(origin), origin.scale == 1
 
-    def draw(key, scale):
+    def draw(key: jax.Array, scale: jax.Array) -> chex.ArrayTree:
         weights, _ = model.init(jax.random.fold_in(key, 0))
-        if init["scale"] == 1:
+        if unscaled:
             return weights
         return jax.tree.map(lambda w, p: w * scale if p else w, weights, pruned)
 
-    return jax.jit(draw)(key, np.float32(init["scale"]))
+    return jax.jit(draw)(key, np.float32(origin.scale))

@@ -9,7 +9,7 @@ import safetensors.numpy
 from experiments import cli, construction
 from lth_jax import datasets, tickets
 from lth_jax.runs import locks
-from lth_jax.theory.construction import network_certificate, random_network
+from lth_jax.theory.construction import network_certificate
 
 SMALL = ("--steps=300", "--eta=0.05")
 FIELDS = {"eps", "eta", "n", "weights", "candidates", "kept", "certificate", "largest_error_found"}
@@ -63,7 +63,7 @@ def test_a_stored_ticket_and_its_export_have_the_rows_accuracy(out, tmp_path):
     images, labels = pixels()
     for row in rows_of(out):
         loaded = tickets.load(ticket_of(out, row))
-        model = random_network.build(loaded.header["init"])
+        model = tickets.model_of(loaded.origin)
         logits = np.asarray(model.apply(loaded.weights, {}, images)[0])
         assert np.mean(logits.argmax(-1) == labels) == row["ticket_accuracy"]
         tickets.export(tmp_path / "plain", loaded.weights)
@@ -106,7 +106,7 @@ def test_other_networks_are_built_certified_and_stored_too(tmp_path, flag):
     # Normal draws are no promise across versions of jax: those weights are in the file.
     assert loaded.header["embedded"] == (flag != "--full")
     images, labels = pixels()
-    logits = random_network.build(loaded.header["init"]).apply(loaded.weights, {}, images)[0]
+    logits = tickets.model_of(loaded.origin).apply(loaded.weights, {}, images)[0]
     assert np.mean(np.argmax(logits, -1) == labels) == row["ticket_accuracy"]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from experiments import cli, subset_sum
 from lth_jax import errors, files
-from lth_jax.theory.subset_sum import figure2, fit, solvers, targets
+from lth_jax.theory import targets
+from lth_jax.theory.subset_sum import figure2, fit, solvers
 
 
 @pytest.fixture

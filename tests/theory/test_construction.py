@@ -1,6 +1,7 @@
 """Theorem 2: the network is the target, at the least width, with Y applied, and is a Model."""
 
 import jax
+import networks
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from lth_jax.masks import selection
 from lth_jax.perturb import quantization
 from lth_jax.theory import construction
 from lth_jax.theory.construction import error_search, network_certificate, random_network
-from lth_jax.theory.subset_sum import solvers
+from lth_jax.theory.subset_sum import bounds, solvers
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def plus_of(built):
 
 
 def layers_of(built):
-    return random_network.effective(built.weights, built.masks, built.scales)
+    return random_network.effective(built.weights, built.masks, built.layout.scales)
 
 
 @pytest.mark.parametrize("kind", random_network.KINDS)
@@ -39,22 +40,24 @@ def test_every_weight_is_within_eta_and_the_model_is_the_target(target, key, kin
     )
     assert all(found.all() for found in built.found)
     # Half a step of 8 bits, times the layer's scale, may come on top.
-    for w, (plus, minus, *_), scale in zip(target, layers_of(built), built.scales, strict=True):
+    for w, (plus, minus, *_), scale in zip(
+        target, layers_of(built), built.layout.scales, strict=True
+    ):
         allowed = eta + scale * (eps / 127 / 2 + 1e-6)
         assert np.abs(w - plus).max() <= allowed
         assert minus is None if half else np.abs(w + minus).max() <= allowed
     x = np.random.default_rng(1).uniform(0 if half else -1, 1, (50, 6))
     logits, _ = built.model.apply(pruned(built), {}, x.astype(np.float32))
-    np.testing.assert_allclose(logits, error_search.network_output(layers_of(built), x), atol=1e-4)
+    np.testing.assert_allclose(logits, networks.output(layers_of(built), x), atol=1e-4)
     assert np.abs(logits - error_search.target_output(target, x)).max() < 0.5
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.01])
 def test_the_width_is_the_least_whose_candidates_reach_every_weight(target, key, eps):
     built = construction.approximate(target, key, eps, 0.01, nonnegative_input=True)
-    for layer, (w, n) in enumerate(zip(target, built.widths, strict=True)):
+    for layer, (w, n) in enumerate(zip(target, built.layout.widths, strict=True)):
         x = built.candidates[f"RedundantBlock_{layer}"]["weight2"].reshape(n, -1).T
-        x, s = np.float64(x) * built.scales[layer], built.scales[layer]
+        x, s = np.float64(x) * built.layout.scales[layer], built.layout.scales[layer]
         assert solvers.reachable(x, w.T.ravel(), s * eps, 0.01).all()
         assert not solvers.reachable(x[:, :-1], w.T.ravel(), s * eps, 0.01).all()
 
@@ -63,12 +66,12 @@ def test_the_least_width_is_found_from_above_too(key):
     built = construction.approximate(
         [np.full((3, 3), 1e-3)], key, 0.0, 1e-2, nonnegative_input=True
     )
-    assert built.widths == (1,)  # A layer keeps one copy even where zero would do.
+    assert built.layout.widths == (1,)  # A layer keeps one copy even where zero would do.
 
 
 def test_the_width_never_rises_with_eps(target, key):
     widths = [
-        construction.approximate(target, key, eps, 0.01, nonnegative_input=True).widths
+        construction.approximate(target, key, eps, 0.01, nonnegative_input=True).layout.widths
         for eps in (0.0, 1e-3, 1e-2, 1e-1)
     ]
     assert all(a >= b for wide, slim in zip(widths, widths[1:], strict=False) for a, b in zip(
@@ -91,8 +94,8 @@ def test_kept_weights_stay_in_the_ball_and_the_others_are_the_candidates(target,
 
 
 def test_a_larger_network_begins_with_the_smaller_one(key):
-    recipe = {"sizes": [4, 3], "halves": 1, "candidates": "uniform"}
-    few, many = (random_network.draw(key, recipe | {"widths": [n]}) for n in (3, 5))
+    layout = random_network.Layout((4, 3), (3,), 1, "uniform", (1.0,))
+    few, many = (random_network.draw(key, layout._replace(widths=(n,))) for n in (3, 5))
     a, b = (tree["RedundantBlock_0"]["weight2"] for tree in (few, many))
     assert np.array_equal(a, b[:12]) and np.abs(b).max() <= 1 and len(np.unique(b)) == 60
 
@@ -127,18 +130,29 @@ def test_best_needs_no_tolerance_once_weights_may_move(target, key):
     assert errors[1] < 1e-5 < errors[0]
 
 
+def by_theorem_2(shapes, eta, eps, delta):
+    """Tolerance per weight and width of each layer that give sup |f − g| < η (ℓ∞, 1 − δ).
+
+    For layers [out, in] with ‖W‖ <= 1 as operators of ℓ∞ and η <= 2.5; δ is spread over all weights
+    and both halves.
+    """
+    tolerances = [eta / (2 * len(shapes) * inputs) for _, inputs in shapes]
+    share = delta / (2 * sum(out * inputs for out, inputs in shapes))
+    return tolerances, [int(bounds.candidates(t, eps, share)) for t in tolerances]
+
+
 @pytest.mark.parametrize("eps", [0.0, 0.01])
 def test_the_theorems_own_width_meets_the_theorems_eta(key, eps):
     rng = np.random.default_rng(3)
     target = [rng.uniform(-0.5, 0.5, (2, 2)) * [[1], [0.9]], rng.uniform(-0.5, 0.5, (1, 2))]
     eta, delta = 0.5, 0.05
-    tolerances, widths = construction.theorem([w.shape for w in target], eta, eps, delta)
+    tolerances, widths = by_theorem_2([w.shape for w in target], eta, eps, delta)
     built = construction.approximate(target, key, eps, tolerances, widths, nonnegative_input=False)
-    assert built.widths == tuple(widths) and built.scales == (1.0, 1.0)
+    assert built.layout.widths == tuple(widths) and built.layout.scales == (1.0, 1.0)
     assert all(found.all() for found in built.found)
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 201)] * 2), -1).reshape(-1, 2)
-    f, g = error_search.target_output(target, grid), error_search.network_output(
-        layers_of(built), grid)  # fmt: skip
+    f = error_search.target_output(target, grid)
+    g = networks.output(layers_of(built), grid)
     bound = network_certificate.bound(target, layers_of(built), "ball")
     assert np.abs(f - g).max() <= bound.value < eta
 
@@ -149,7 +163,7 @@ def test_the_librarys_own_selection_picks_the_masks_at_their_counts(target, key)
     masks = selection.tree_topk_mask(jax.tree.map(np.float32, built.masks), kept)
     jax.tree.map(np.testing.assert_array_equal, masks, built.masks)
     even = sum(kept[block]["weight2"] for block in kept)
-    assert construction.counts(built)["kept"] == even
+    assert construction.counts(built).kept == even
 
 
 def test_what_cannot_be_found_is_reported_not_hidden(target, key):
@@ -215,8 +229,8 @@ def test_values_that_do_not_fit_are_refused(key, change):
 
 
 def test_candidates_of_layers_halves_and_copies_are_all_drawn_apart(key):
-    recipe = {"sizes": [6, 5, 4], "widths": [7, 3], "halves": 2, "candidates": "uniform"}
-    tree = random_network.draw(key, recipe)
+    layout = random_network.Layout((6, 5, 4), (7, 3), 2, "uniform", (1.0, 1.0))
+    tree = random_network.draw(key, layout)
     values = np.concatenate([np.ravel(block["weight2"]) for block in tree.values()])
     assert len(values) == 2 * (7 * 6 * 5 + 3 * 5 * 4)
     # 540 draws of 2^23 values: a pair of equal ones has odds of 2 %, one per half would be 270.

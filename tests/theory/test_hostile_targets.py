@@ -15,7 +15,7 @@ import pytest
 
 from experiments import construction, subset_sum
 from lth_jax import errors
-from lth_jax.theory.subset_sum import targets as targets_of
+from lth_jax.theory import targets as targets_of
 
 
 class _Evil:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import jax
+import networks
 import numpy as np
 import pytest
 
@@ -26,12 +27,17 @@ def nets(sizes, seed, n, half=False):
 
 
 def layers_of(built, masks=None):
-    return random_network.effective(built.weights, masks or built.masks, built.scales)
+    return random_network.effective(built.weights, masks or built.masks, built.layout.scales)
+
+
+def layer_of(w, error):
+    """A layer that is W for inputs of either sign."""
+    return network_certificate.Layer(w, -w, error, error)
 
 
 def true_error(target, layers, domain):
     x = GRID[domain]
-    difference = error_search.target_output(target, x) - error_search.network_output(layers, x)
+    difference = error_search.target_output(target, x) - networks.output(layers, x)
     return np.abs(difference).max()
 
 
@@ -92,7 +98,7 @@ def test_equal_networks_are_certified_equal_but_for_rounding():
     rng = np.random.default_rng(0)
     target = [rng.normal(0, 0.4, (5, 4)), rng.normal(0, 0.4, (3, 5))]
     zero = [np.zeros_like(w) for w in target]
-    layers = [(w, -w, z, z) for w, z in zip(target, zero, strict=True)]
+    layers = [layer_of(w, z) for w, z in zip(target, zero, strict=True)]
     for domain in network_certificate.DOMAINS:
         assert network_certificate.bound(target, layers, domain).value < 1e-12
 
@@ -115,7 +121,7 @@ def test_the_l2_bound_wins_where_signs_cancel():
     target = [rng.normal(0, 0.1, (60, 2)), *(rng.normal(0, 0.1, (60, 60)) for _ in range(4))]
     zeros = [np.zeros_like(w) for w in target]
     moved = [w + rng.normal(0, 1e-3, w.shape) for w in target]
-    layers = [(w, -w, z, z) for w, z in zip(moved, zeros, strict=True)]
+    layers = [layer_of(w, z) for w, z in zip(moved, zeros, strict=True)]
     bound = network_certificate.bound(target, layers, "ball")
     assert true_error(target, layers, "ball") < bound.l2 < bound.entrywise
 
@@ -124,7 +130,7 @@ def exact_sums(built, layer, sign):
     """What one half of a layer sums to, over the rationals: [in][out]."""
     block, mask = (t[f"RedundantBlock_{layer}"] for t in (built.weights, built.masks))
     copies, inputs = block["weight1"].shape
-    scale = Fraction(built.scales[layer])
+    scale = Fraction(built.layout.scales[layer])
     return [
         [
             scale

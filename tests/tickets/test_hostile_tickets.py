@@ -66,7 +66,7 @@ def good_tickets(folder):
     drawn = TICKETS / "uniform.ticket"
     found = tickets.load(drawn)
     for name, kind in (("embedded", {"embed_weights": True}), ("still", {})):
-        init = found.header["init"]
+        init = found.origin
         center = (
             found.weights
             if name == "embedded"

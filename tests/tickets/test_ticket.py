@@ -1,5 +1,6 @@
 """Tickets: bit for bit from a seed, or a refusal; damage is seen; any framework can read them."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -19,9 +20,9 @@ SHAPE, CLASSES, WIDTH = (2, 2, 1), 3, 0.02
 
 
 def network(init, seed=3):
-    """What an image study would end with: center, moved weights, masks, recipe."""
-    recipe = origin.model_init("lenet", SHAPE, CLASSES, init, WIDTH, seed)
+    """What an image study would end with: center, moved weights, masks, origin."""
     model = models.build_model("lenet", SHAPE, CLASSES, init, WIDTH)
+    drawn = origin.ModelOrigin(model.architecture, seed)
     key = jax.random.fold_in(jax.random.key(seed), 0)
     center = jax.tree.map(np.asarray, jax.jit(model.init)(key)[0])
     rng = np.random.default_rng(seed)
@@ -29,7 +30,7 @@ def network(init, seed=3):
     weights = jax.tree.map(
         lambda w: w + rng.uniform(-0.0099, 0.0099, w.shape).astype(np.float32), center
     )
-    return model, center, weights, masks, recipe
+    return model, center, weights, masks, drawn
 
 
 def equal(a, b):
@@ -40,8 +41,8 @@ def equal(a, b):
 
 @pytest.mark.parametrize("init", ["uniform", "signed_constant", "kaiming_normal"])
 def test_an_unmoved_network_comes_back_from_its_seed(tmp_path, init):
-    model, center, _, masks, recipe = network(init)
-    size = tickets.save(tmp_path / "a.ticket", center, center, masks, recipe)
+    model, center, _, masks, drawn = network(init)
+    size = tickets.save(tmp_path / "a.ticket", center, center, masks, drawn)
     again = tickets.load(tmp_path / "a.ticket")
     assert size == (tmp_path / "a.ticket").stat().st_size
     assert equal(again.weights, selection.apply_mask(center, masks)) and equal(again.masks, masks)
@@ -52,8 +53,8 @@ def test_an_unmoved_network_comes_back_from_its_seed(tmp_path, init):
 
 @pytest.mark.parametrize("bits", [2, 7, 16])
 def test_a_perturbation_is_rounded_within_the_ball_and_then_stays(tmp_path, bits):
-    _, center, weights, masks, recipe = network("uniform")
-    tickets.save(tmp_path / "a", center, weights, masks, recipe, bits=bits, eps=0.01)
+    _, center, weights, masks, drawn = network("uniform")
+    tickets.save(tmp_path / "a", center, weights, masks, drawn, bits=bits, eps=0.01)
     once = tickets.load(tmp_path / "a")
     step = 0.01 / (2 ** (bits - 1) - 1)
     for c, w, m, s in zip(*map(jax.tree.leaves, (center, weights, masks, once.weights)),
@@ -64,7 +65,7 @@ def test_a_perturbation_is_rounded_within_the_ball_and_then_stays(tmp_path, bits
         off = np.abs(np.where(m, np.float64(s) - w, 0).sum(axis=0)).max()
         assert off <= step / 2 + 1e-6 or bits == 2
     tickets.save(tmp_path / "b", center, jax.tree.map(lambda s, c, m: np.where(m, s, c),
-                once.weights, center, masks), masks, recipe, bits=bits, eps=0.01)  # fmt: skip
+                once.weights, center, masks), masks, drawn, bits=bits, eps=0.01)  # fmt: skip
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -75,10 +76,22 @@ def test_embedded_weights_need_no_seed(tmp_path):
     assert equal(tickets.load(path).weights, selection.apply_mask(weights, masks))
 
 
+def test_only_the_own_program_draws_a_model_of_its_own_again(tmp_path):
+    _, center, weights, masks, _ = network("uniform")
+    path, own = tmp_path / "a", origin.OwnOrigin(3)
+    tickets.save(path, center, weights, masks, own, embed_weights=True)
+    assert equal(tickets.load(path).weights, selection.apply_mask(weights, masks))
+    tickets.save(path, center, center, masks, own)
+    with pytest.raises(errors.InputError, match="only the program"):
+        tickets.load(path)
+    again = tickets.load(path, regenerate=lambda init, pruned: center if init["seed"] == 3 else {})
+    assert equal(again.weights, selection.apply_mask(center, masks)) and again.origin == own
+
+
 def test_leaves_without_a_mask_are_stored_whole(tmp_path):
-    _, center, weights, masks, recipe = network("uniform")
+    _, center, weights, masks, drawn = network("uniform")
     masks["Dense_2"]["kernel"] = None
-    tickets.save(tmp_path / "a", center, weights, masks, recipe, embed_weights=True)
+    tickets.save(tmp_path / "a", center, weights, masks, drawn, embed_weights=True)
     again = tickets.load(tmp_path / "a")
     assert again.masks["Dense_2"]["kernel"] is None
     assert np.array_equal(again.weights["Dense_2"]["kernel"], weights["Dense_2"]["kernel"])
@@ -91,19 +104,20 @@ def test_a_construction_comes_back_bit_for_bit(tmp_path, bits):
     built = construction.approximate(
         target, jax.random.key(7), 0.02, 0.01, nonnegative_input=False, bits=bits
     )
-    recipe = origin.construction_init(built.recipe, 7)
-    args = (built.candidates, built.weights, built.masks, recipe)
+    drawn = origin.ConstructionOrigin(7, built.layout)
+    args = (built.candidates, built.weights, built.masks, drawn)
     size = tickets.save(tmp_path / "a", *args, bits=bits, eps=0.02)
     again = tickets.load(tmp_path / "a")
     assert equal(again.weights, selection.apply_mask(built.weights, built.masks))
+    assert again.origin == drawn
     kept = sum(int(m.sum()) for m in jax.tree.leaves(built.masks))
     total = sum(m.size for m in jax.tree.leaves(built.masks))
     assert size <= (kept * bits + total) / 8 + 1200  # Header and checksum.
 
 
 def test_other_initial_weights_are_refused(tmp_path):
-    _, center, _, masks, recipe = network("uniform")
-    tickets.save(tmp_path / "a", center, center, masks, {**recipe, "seed": 4})
+    _, center, _, masks, drawn = network("uniform")
+    tickets.save(tmp_path / "a", center, center, masks, dataclasses.replace(drawn, seed=4))
     with pytest.raises(errors.InputError, match="embed_weights") as caught:
         tickets.load(tmp_path / "a")
     assert "\n" not in str(caught.value)
@@ -138,7 +152,7 @@ FORGED = [
     lambda h: h["init"].update(width=1e12),
     lambda h: h["init"].update(model="os.system"),
     lambda h: h.update(init={"recipe": "construction", "seed": 0, "sizes": [2, 2], "halves": 1,
-                             "widths": [10**9], "candidates": "uniform"}),
+                             "widths": [10**9], "candidates": "uniform", "scales": [1]}),
     lambda h: h.update(init=None),
     lambda h: h.update(bits=99),
     lambda h: h.pop("embedded"),
@@ -169,6 +183,26 @@ def test_a_ticket_of_another_jax_version_is_read_here(init):
     logits = np.load(FIXTURES / f"{init}.npy", allow_pickle=False)
     weights = [again.weights[f"Dense_{i}"]["kernel"] for i in range(3)]
     np.testing.assert_array_equal(plain(weights), logits)
+
+
+# Made by commit 8ccaaaf with jax 0.10.2: SHA-256 of the weights that were loaded there.
+MADE_BEFORE = {
+    "construction": "a8108e3da6fc89c1cf0e75e1b4c28f1e6eda5a1098b84f2c3cc4ab4392bbd433",
+    "embedded": "1184ae1ba7e4af7b13fe9c83d78133c1ffc92de1a4a9bb93f77459a5d913d3ea",
+}
+
+
+@pytest.mark.parametrize("name", MADE_BEFORE)
+def test_a_ticket_made_before_is_read_as_before(name):
+    again = tickets.load(FIXTURES / f"{name}.ticket")
+    assert tickets.digest(again.weights) == MADE_BEFORE[name]
+    written = json.dumps(origin.to_json(again.origin))
+    assert written == json.dumps(again.header["init"])  # In the same order, too.
+    example = np.zeros((1, *((4,) if name == "construction" else (4, 4, 1))), np.float32)
+    shapes, _ = jax.eval_shape(tickets.model_of(again.origin).init, jax.random.key(0))
+    assert jax.tree.map(np.shape, again.weights) == jax.tree.map(np.shape, shapes)
+    logits, _ = tickets.model_of(again.origin).apply(again.weights, {}, example)
+    assert logits.shape == (1, 2 if name == "construction" else 3)
 
 
 def plain(weights):
@@ -207,28 +241,28 @@ def test_the_export_is_read_by_plain_numpy(tmp_path):
     ],
 )
 def test_what_a_ticket_cannot_hold_is_refused(tmp_path, change, match):
-    _, center, weights, masks, recipe = network("uniform")
+    _, center, weights, masks, drawn = network("uniform")
     with pytest.raises(ValueError, match=match):
-        tickets.save(tmp_path / "a", center, weights, masks, recipe, **change)
+        tickets.save(tmp_path / "a", center, weights, masks, drawn, **change)
     assert not (tmp_path / "a").exists()
 
 
 def test_trees_that_do_not_fit_are_refused(tmp_path):
-    _, center, weights, masks, recipe = network("uniform")
+    _, center, weights, masks, drawn = network("uniform")
     half = jax.tree.map(lambda w: w.astype(np.float16), center)
     with pytest.raises(ValueError, match="float32"):
-        tickets.save(tmp_path / "a", half, half, masks, recipe)
+        tickets.save(tmp_path / "a", half, half, masks, drawn)
     with pytest.raises(ValueError, match="equal keys"):
-        tickets.save(tmp_path / "a", center, weights, {"Dense_0": None}, recipe)
+        tickets.save(tmp_path / "a", center, weights, {"Dense_0": None}, drawn)
 
 
 def write_fixtures():
     """Run by hand, with the oldest supported jax."""
     FIXTURES.mkdir(exist_ok=True)
     for init in ("uniform", "signed_constant"):
-        _, center, weights, masks, recipe = network(init)
+        _, center, weights, masks, drawn = network(init)
         path = FIXTURES / f"{init}.ticket"
-        tickets.save(path, center, weights, masks, recipe, bits=8, eps=0.01)
+        tickets.save(path, center, weights, masks, drawn, bits=8, eps=0.01)
         again = tickets.load(path)
         logits = plain([again.weights[f"Dense_{i}"]["kernel"] for i in range(3)])
         np.save(FIXTURES / f"{init}.npy", logits)

@@ -7,7 +7,6 @@ import pytest
 import small_study
 
 from lth_jax import datasets, tickets
-from lth_jax.tickets import origin
 
 
 @pytest.mark.parametrize("bits", [0, 8])
@@ -22,7 +21,7 @@ def test_a_kept_ticket_is_the_network_of_its_row(tmp_path, bits):
         axes = [f"{n}-{row[n]}" for n in ("eps", "sparsity", "seed") if row[n] is not None]
         kept = tickets.load(out / "tickets" / ("_".join([row["method"], *axes]) + ".ticket"))
         assert sum(int(np.sum(m["kernel"])) for m in kept.masks.values()) == row["kept"]
-        model, note = origin.build(kept.header["init"]), kept.header["note"]
+        model, note = tickets.model_of(kept.origin), kept.header["note"]
         x = (dataset.test.images - np.float32(note["mean"])) / np.float32(note["std"])
         logits, _ = model.apply(kept.weights, {}, x, train=False)
         accuracy = np.mean(np.argmax(logits, -1) == dataset.test.labels)

@@ -1,11 +1,15 @@
 """Theorem 2 as a program: build the 2L-layer ticket, bound its error, look for a larger one."""
 
-from lth_jax.theory.construction.approximate import (
-    Construction,
-    approximate,
-    checked,
-    counts,
-    theorem,
-)
+from lth_jax.theory.construction.approximation import Construction, approximate, checked_target
+from lth_jax.theory.construction.examination import counts, examine, widths_by_theory
+from lth_jax.theory.construction.random_network import Layout
 
-__all__ = ["Construction", "approximate", "checked", "counts", "theorem"]
+__all__ = [
+    "Construction",
+    "Layout",
+    "approximate",
+    "checked_target",
+    "counts",
+    "examine",
+    "widths_by_theory",
+]

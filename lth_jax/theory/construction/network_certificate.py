@@ -6,22 +6,27 @@ u = min(u'⁺, a'), v = min(v'⁺, c'). Beside it ‖f − g‖₂ <= B, B' = �
 have non-negative terms in float64 and are rounded up.
 """
 
+import typing
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-DOMAINS = ("cube", "ball")
+Domain = Literal["cube", "ball"]  # [0, 1]^d, or ‖x‖∞ <= 1
+DOMAINS: tuple[Domain, ...] = typing.get_args(Domain)
 _U = 2.0**-53
+
+Matrix = npt.NDArray[np.float64]
 
 
 class Layer(NamedTuple):
-    """One layer of g: it maps x to P x⁺ + M x⁻, x⁻ = max(−x, 0); see `random_blocks.effective`."""
+    """One layer of g: it maps x to P x⁺ + M x⁻, x⁻ = max(−x, 0); see `random_network.effective`."""
 
-    plus: np.ndarray  # P [out, in] float64
-    minus: np.ndarray | None  # M [out, in], None where there is no such half
-    plus_error: np.ndarray  # [out, in]: P is known to this much
-    minus_error: np.ndarray | None
+    plus: Matrix  # P [out, in]
+    minus: Matrix | None  # M [out, in], None where there is no such half
+    plus_error: Matrix  # [out, in]: P is known to this much
+    minus_error: Matrix | None
 
 
 class Bound(NamedTuple):
@@ -33,7 +38,11 @@ class Bound(NamedTuple):
     rounding: float  # most by which a float64 evaluation of |f − g| on the domain is off
 
 
-def _up(x, terms: int):
+@typing.overload
+def _up(x: float, terms: int) -> float: ...
+@typing.overload
+def _up(x: Matrix, terms: int) -> Matrix: ...
+def _up(x: Any, terms: int) -> Any:
     """Rounds a computed sum of `terms` non-negative products up to above the exact one."""
     return np.nextafter(x * (1 + 4 * (terms + 8) * _U), np.inf)
 
@@ -41,24 +50,25 @@ def _up(x, terms: int):
 class _Parts(NamedTuple):
     """Bounds, entrywise, of the parts of W, P and D = W − P."""
 
-    w: np.ndarray
-    p: np.ndarray
-    d: np.ndarray
-    p_error: np.ndarray
-    d_error: np.ndarray
+    w: Matrix
+    p: Matrix
+    d: Matrix
+    p_error: Matrix
+    d_error: Matrix
 
-    def positive(self, name: str, sign: int = 1) -> np.ndarray:
-        error = {"w": 0.0, "p": self.p_error, "d": self.d_error}[name]
-        part = np.maximum(sign * getattr(self, name) + error, 0)
-        return _up(part, 1) if name != "w" else part
+    def positive(self, name: Literal["w", "p", "d"], sign: int = 1) -> Matrix:
+        if name == "w":  # Known exactly.
+            return np.maximum(sign * self.w, 0)
+        part, error = (self.p, self.p_error) if name == "p" else (self.d, self.d_error)
+        return _up(np.maximum(sign * part + error, 0), 1)
 
 
-def _parts(w, p, p_error) -> _Parts:
+def _parts(w: Matrix, p: Matrix, p_error: Matrix) -> _Parts:
     d = w - p
     return _Parts(w, p, d, p_error, _up(p_error + np.abs(d) * _U, 2))
 
 
-def norm_bound(matrix: np.ndarray, error: np.ndarray | float = 0.0) -> float:
+def norm_bound(matrix: Matrix, error: Matrix | float = 0.0) -> float:
     """Upper bound of the spectral norm of any matrix within `error` [same shape] of `matrix`.
 
     With G = AᵀA ≈ VΛVᵀ as computed: ‖A‖² <= λ₁‖V‖² + ‖G − VΛVᵀ‖_F + the rounding of G, where
@@ -77,30 +87,39 @@ def norm_bound(matrix: np.ndarray, error: np.ndarray | float = 0.0) -> float:
     return float(_up(total, m * k))
 
 
-def _row_norm(matrix) -> float:
+def _row_norm(matrix: Matrix) -> float:
     """Largest ℓ2 norm of a row of non-negative bounds, rounded up."""
-    return _up(np.sqrt(_up((matrix**2).sum(axis=1), matrix.shape[1])), 1).max()
+    return float(_up(np.sqrt(_up((matrix**2).sum(axis=1), matrix.shape[1])), 1).max())
 
 
-def _first_entrywise(parts, layer, w, domain):
+def _negative_parts(w: Matrix, layer: Layer) -> _Parts:
+    """The parts of W and −M, which negative inputs meet."""
+    if layer.minus is None or layer.minus_error is None:
+        raise ValueError(
+            "a network of half width ignores negative inputs: only the cube is bounded."
+        )
+    return _parts(w, -layer.minus, layer.minus_error)
+
+
+def _first_entrywise(parts: _Parts, layer: Layer, w: Matrix, domain: Domain) -> list[Matrix]:
     """u, v, a, c after layer 1, before its ReLU."""
     k = w.shape[1]
     if domain == "cube":
-        named = (parts.positive("d"), parts.positive("d", -1), parts.positive("w"))
-        named += (parts.positive("p"),)
+        named = [parts.positive("d"), parts.positive("d", -1)]
+        named += [parts.positive("w"), parts.positive("p")]
     else:
-        other = _parts(w, -layer.minus, layer.minus_error)
+        other = _negative_parts(w, layer)
         # f − g = D x⁺ − (W + M) x⁻: sharper than |D| and |W + M|, and exact for one layer.
-        named = (
+        named = [
             np.maximum(parts.positive("d"), other.positive("d", -1)),
             np.maximum(parts.positive("d", -1), other.positive("d")),
             np.abs(w),
             np.maximum(parts.positive("p"), other.positive("p", -1)),
-        )
+        ]
     return [_up(x.sum(axis=1), k) for x in named]
 
 
-def _entrywise(target, layers, domain) -> float:
+def _entrywise(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain) -> float:
     for index, (w, layer) in enumerate(zip(target, layers, strict=True)):
         parts = _parts(w, layer.plus, layer.plus_error)
         if index == 0:
@@ -119,45 +138,54 @@ def _entrywise(target, layers, domain) -> float:
     return float(max(u.max(), v.max(), 0.0))
 
 
-def _l2(target, layers, domain) -> float:
-    """The ℓ2 recursion; the cube is centred at 1/2, the last layer taken row by row."""
+def _norm(x: Matrix, error: Matrix | float, rows: bool) -> float:
+    """Bound of the spectral norm, or, of the last layer, of the largest row's."""
+    return _row_norm(_up(np.abs(x) + error, 1)) if rows else norm_bound(x, error)
+
+
+def _size(vector: Matrix, rows: bool) -> float:
+    """The ℓ2 norm, or, where the last layer is taken row by row, the largest entry."""
+    return float(np.max(vector) if rows else np.linalg.norm(vector))
+
+
+def _first_l2(
+    parts: _Parts, layer: Layer, w: Matrix, domain: Domain, rows: bool
+) -> tuple[float, float]:
+    """B and R after layer 1; the cube is centred at 1/2."""
+    root = _up(np.sqrt(w.shape[1]), 1)
+    if domain == "ball":
+        other = _negative_parts(w, layer)
+        stacked = np.concatenate([parts.d, other.d], axis=1)
+        error = np.concatenate([parts.d_error, other.d_error], axis=1)
+        return _up(_norm(stacked, error, rows) * root, 1), _up(_norm(w, 0.0, rows) * root, 1)
+    shift = np.maximum(*(_up(parts.positive("d", s).sum(1), w.shape[1]) for s in (1, -1)))
+    # |D ½1| directly: signs cancel in it, so its own rounding is added.
+    middle = np.abs(parts.d.sum(axis=1)) / 2
+    room = _up((np.abs(parts.d).sum(axis=1) * w.shape[1] * 2 * _U), w.shape[1])
+    middle = _up(middle + room + parts.d_error.sum(axis=1), w.shape[1])
+    middle = np.minimum(middle, shift)
+    centre = _up(np.abs(w.sum(axis=1)) / 2 + np.abs(w).sum(1) * w.shape[1] * _U, 8)
+    b = _up(_size(middle, rows) + _norm(parts.d, parts.d_error, rows) * root / 2, len(w))
+    r = _up(_size(centre, rows) + _norm(w, 0.0, rows) * root / 2, len(w))
+    return b, r
+
+
+def _l2(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain) -> float:
+    """The ℓ2 recursion; the last layer is taken row by row."""
     last = len(target) - 1
     for index, (w, layer) in enumerate(zip(target, layers, strict=True)):
-        parts = _parts(w, layer.plus, layer.plus_error)
-        rows = index == last
-
-        def norm(x, error, rows=rows):
-            if rows:
-                return _row_norm(_up(np.abs(x) + error, 1))
-            return norm_bound(x, error)
-
+        parts, rows = _parts(w, layer.plus, layer.plus_error), index == last
         if index == 0:
-            root = _up(np.sqrt(w.shape[1]), 1)
-            if domain == "cube":
-                shift = np.maximum(
-                    *(_up(parts.positive("d", s).sum(1), w.shape[1]) for s in (1, -1))
-                )
-                # |D ½1| directly: signs cancel in it, so its own rounding is added.
-                middle = np.abs(parts.d.sum(axis=1)) / 2
-                room = _up((np.abs(parts.d).sum(axis=1) * w.shape[1] * 2 * _U), w.shape[1])
-                middle = _up(middle + room + parts.d_error.sum(axis=1), w.shape[1])
-                middle = np.minimum(middle, shift)
-                centre = _up(np.abs(w.sum(axis=1)) / 2 + np.abs(w).sum(1) * w.shape[1] * _U, 8)
-                pick = np.max if rows else np.linalg.norm
-                b = _up(pick(middle) + norm(parts.d, parts.d_error) * root / 2, len(w))
-                r = _up(pick(centre) + norm(w, 0.0) * root / 2, len(w))
-            else:
-                other = _parts(w, -layer.minus, layer.minus_error)
-                stacked = np.concatenate([parts.d, other.d], axis=1)
-                error = np.concatenate([parts.d_error, other.d_error], axis=1)
-                b, r = _up(norm(stacked, error) * root, 1), _up(norm(w, 0.0) * root, 1)
+            b, r = _first_l2(parts, layer, w, domain, rows)
         else:
-            b = _up(norm(parts.p, parts.p_error) * b + norm(parts.d, parts.d_error) * r, 2)
-            r = _up(norm(w, 0.0) * r, 1)
+            b = _up(
+                _norm(parts.p, parts.p_error, rows) * b + _norm(parts.d, parts.d_error, rows) * r, 2
+            )
+            r = _up(_norm(w, 0.0, rows) * r, 1)
     return float(b)
 
 
-def _evaluation_rounding(target, layers) -> float:
+def _evaluation_rounding(target: Sequence[Matrix], layers: Sequence[Layer]) -> float:
     """Bound of the error of computing f − g in float64 at any point of the domain."""
     total = 0.0
     for matrices in (
@@ -172,12 +200,14 @@ def _evaluation_rounding(target, layers) -> float:
     return float(_up(total, 2))
 
 
-def bound(target: Sequence[np.ndarray], layers: Sequence[Layer], domain: str = "cube") -> Bound:
+def bound(
+    target: Sequence[npt.NDArray[Any]], layers: Sequence[Layer], domain: Domain = "cube"
+) -> Bound:
     """Proves how far two networks are apart on a whole domain.
 
     Args:
-        target: f's matrices [out, in] float64.
-        layers: g, see `random_blocks.effective`; one per layer of f.
+        target: f's matrices [out, in].
+        layers: g, see `random_network.effective`; one per layer of f.
         domain: "cube" is [0, 1]^d, "ball" is ‖x‖∞ <= 1.
 
     Returns:
@@ -187,15 +217,10 @@ def bound(target: Sequence[np.ndarray], layers: Sequence[Layer], domain: str = "
         ValueError: If the shapes do not fit, or the ball is asked of a network of half width.
     """
     target = [np.asarray(w, np.float64) for w in target]
-    layers = [Layer(*layer) for layer in layers]
     if [w.shape for w in target] != [layer.plus.shape for layer in layers]:
         raise ValueError("expected two networks of the same shapes.")
     if domain not in DOMAINS:
         raise ValueError(f"expected a domain of {DOMAINS}, got {domain!r}.")
-    if domain == "ball" and layers[0].minus is None:
-        raise ValueError(
-            "a network of half width ignores negative inputs: only the cube is bounded."
-        )
     entrywise, l2 = _entrywise(target, layers, domain), _l2(target, layers, domain)
     rounding = _evaluation_rounding(target, layers)
     return Bound(float(_up(min(entrywise, l2) + 2 * rounding, 2)), entrywise, l2, rounding)

@@ -7,20 +7,40 @@ elementwise, as `models.mlp.RedundantBlock` does: weight1 [r, in] of ±1 in plac
 
 import functools
 import math
+import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax import models
 from lth_jax.models import initializers, mlp
+from lth_jax.theory.construction import network_certificate
 from lth_jax.theory.subset_sum import certificate
 
-KINDS = ("uniform", "normal", "kaiming")
+Kind = Literal["uniform", "normal", "kaiming"]  # U[-1, 1], N(0, 1) or N(0, 2/in)
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 _INPUTS = 64  # Inputs whose terms are summed at once, to keep the float64 temporaries small.
+
+
+class Layout(NamedTuple):
+    """The shape of the random network and the law of its candidates: with a key, all of it."""
+
+    sizes: tuple[int, ...]  # [L + 1]: the target's inputs, and the outputs of each of its L layers
+    widths: tuple[int, ...]  # [L]: n, candidates per target weight and half
+    halves: int  # 1 or 2: copies of +x only, or of -x too
+    candidates: Kind
+    scales: tuple[float, ...]  # [L]: target layer / scale is what the theorem assumes
+
+    @property
+    def copies(self) -> tuple[int, ...]:
+        """Copies of each input in each odd layer, of both signs together: [L]."""
+        return tuple(self.halves * n for n in self.widths)
 
 
 class _Network(nn.Module):
@@ -29,18 +49,32 @@ class _Network(nn.Module):
     scale: float
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, ...] inputs to [b, sizes[-1]] outputs."""
         x = x.reshape(len(x), -1)
         for index, (width, copies) in enumerate(zip(self.sizes[1:], self.copies, strict=True)):
             x = mlp.RedundantBlock(width, copies, initializers.uniform)(x)
             x = nn.relu(x) if index < len(self.copies) - 1 else x
-        return x * jnp.float32(self.scale)
+        return jnp.multiply(x, jnp.float32(self.scale))
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "kind"))
-def row(key, layer, half, copy, shape, kind):
-    """One candidate for every weight of a layer: more copies never change the first ones."""
+def draw_copy(
+    key: jax.Array, layer: int, half: int, copy: int, shape: tuple[int, int], kind: Kind
+) -> jax.Array:
+    """One candidate for every weight of a layer: more copies never change the first ones.
+
+    Args:
+        key: Typed key of the whole network.
+        layer: Index of the target layer.
+        half: 0 for the copies of +x, 1 for those of −x.
+        copy: Index of the candidate.
+        shape: (in, out) of the target layer.
+        kind: Law of the candidates.
+
+    Returns:
+        [in, out] float32.
+    """
     for index in (layer, half, copy):
         key = jax.random.fold_in(key, index)
     if kind == "uniform":
@@ -49,32 +83,35 @@ def row(key, layer, half, copy, shape, kind):
     return jax.random.normal(key, shape, jnp.float32) * spread
 
 
-def draw(key: jax.Array, recipe: dict[str, Any]) -> Any:
+def draw(key: jax.Array, layout: Layout) -> chex.ArrayTree:
     """Draws the random network as theorem 2 assumes it.
 
     Args:
         key: Typed key.
-        recipe: "sizes" [L + 1], "widths" [L], "halves" 1 or 2, "candidates" of KINDS; `build`
-            reads "scales" [L] too.
+        layout: Its scales are not used.
 
     Returns:
         {"RedundantBlock_l": {"weight1": [r, in], "weight2": [r·in, out]}}, r = halves·width;
         weight1 is +1 in its first half and −1 in the second (none at half width).
     """
-    sizes, kind = recipe["sizes"], recipe["candidates"]
     tree = {}
-    for layer, n in enumerate(recipe["widths"]):
-        shape = (sizes[layer], sizes[layer + 1])
+    for layer, n in enumerate(layout.widths):
+        shape = (layout.sizes[layer], layout.sizes[layer + 1])
         rows = [
-            row(key, layer, half, copy, shape, kind)
-            for half in range(recipe["halves"])
+            draw_copy(key, layer, half, copy, shape, layout.candidates)
+            for half in range(layout.halves)
             for copy in range(n)
         ]
-        tree[f"RedundantBlock_{layer}"] = block(jnp, rows, shape, n)
+        tree[block_name(layer)] = block(jnp, rows, shape, n)
     return tree
 
 
-def block(xp: Any, rows: Sequence, shape: tuple[int, int], n: int) -> dict[str, Any]:
+def block_name(layer: int) -> str:
+    """The name that a layer's weights have in the trees."""
+    return f"RedundantBlock_{layer}"
+
+
+def block(xp: Any, rows: Sequence[Any], shape: tuple[int, int], n: int) -> dict[str, Any]:
     """One layer's {weight1, weight2} of rows [in, out]; xp is numpy or jax.numpy."""
     signs = xp.where(xp.arange(len(rows)) < n, xp.float32(1), xp.float32(-1))
     return {
@@ -83,21 +120,18 @@ def block(xp: Any, rows: Sequence, shape: tuple[int, int], n: int) -> dict[str, 
     }
 
 
-def build(recipe: dict[str, Any]) -> models.Model:
+def as_model(layout: Layout) -> models.Model:
     """The network as an ordinary Model: inputs [b, ...] float32 -> logits [b, out].
 
-    Args:
-        recipe: See `draw`; the product of the layers' "scales" multiplies the output. A ticket's
-            header holds it as "init".
+    The product of the layers' scales multiplies the output. Its `init` draws the candidates.
     """
-    copies = tuple(recipe["halves"] * n for n in recipe["widths"])
-    network = _Network(tuple(recipe["sizes"]), copies, math.prod(recipe["scales"]))
-    example = jax.ShapeDtypeStruct((1, recipe["sizes"][0]), jnp.float32)
+    network = _Network(layout.sizes, layout.copies, math.prod(layout.scales))
+    example = jax.ShapeDtypeStruct((1, layout.sizes[0]), jnp.float32)
     apply = models.from_flax(network, example).apply
-    return models.Model(lambda key: (draw(key, recipe), {}), apply)
+    return models.Model(lambda key: (draw(key, layout), {}), apply)
 
 
-def layer_scale(weights: np.ndarray, kind: str) -> float:
+def layer_scale(weights: npt.NDArray[np.float64], kind: Kind) -> float:
     """What a target layer is divided by to fit the candidates: 1 if max |w| <= unit/2.
 
     The unit is the candidates' half-range (uniform: 1) or standard deviation. Rounded up to 8
@@ -108,34 +142,55 @@ def layer_scale(weights: np.ndarray, kind: str) -> float:
     return math.ldexp(math.ceil(fraction * 256) / 256, exponent)
 
 
-def effective(weights: Any, masks: Any, scales: Sequence[float]) -> list[tuple]:
-    """What the stored masked weights sum to, per layer.
+def effective(weights: Any, masks: Any, scales: Sequence[float]) -> list[network_certificate.Layer]:
+    """What the stored masked weights sum to, per layer, scale included.
+
+    Args:
+        weights: Tree as of `draw`, float32.
+        masks: Tree of bool like it.
+        scales: [L], of the layout.
 
     Returns:
-        (P [out, in] float64 that x⁺ meets, M that x⁻ meets or None at half width, bounds of the
-        errors of both): from the stored float32 weights by compensated sums, scale included.
+        One Layer each, from the stored float32 weights by compensated sums; `minus` is None at
+        half width.
     """
     layers = []
     for layer, scale in enumerate(scales):
-        name = f"RedundantBlock_{layer}"
-        block, mask = ({k: np.asarray(v) for k, v in t[name].items()} for t in (weights, masks))
+        block, mask = (
+            {k: np.asarray(v) for k, v in tree[block_name(layer)].items()}
+            for tree in (weights, masks)
+        )
         first = np.where(mask["weight1"], block["weight1"], 0).astype(np.float64)
         copies, inputs = first.shape
         second = block["weight2"].reshape(copies, inputs, -1)
         kept = mask["weight2"].reshape(second.shape)
-        sums = []
-        for sign in (1, -1):
-            if sign < 0 and not (block["weight1"] < 0).any():
-                sums.append((None, None))
-                continue
-            gain = scale * np.maximum(sign * first, 0)[:, :, None]
-            parts = []
-            for start in range(0, inputs, _INPUTS):
-                at = slice(start, start + _INPUTS)
-                terms = np.where(kept[:, at], second[:, at], 0) * gain[:, at]
-                parts.append(certificate.precise_sum(terms.reshape(copies, -1).T))
-            sums.append(
-                tuple(np.concatenate(p).reshape(inputs, -1).T for p in zip(*parts, strict=True))
-            )
-        layers.append((sums[0][0], sums[1][0], sums[0][1], sums[1][1]))
+        plus, plus_error = _sums(second, kept, scale * np.maximum(first, 0))
+        minus = minus_error = None
+        if (block["weight1"] < 0).any():
+            minus, minus_error = _sums(second, kept, scale * np.maximum(-first, 0))
+        layers.append(network_certificate.Layer(plus, minus, plus_error, minus_error))
     return layers
+
+
+def _sums(
+    second: npt.NDArray[np.float32], kept: npt.NDArray[np.bool_], gain: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Σ over copies of gain · kept weight and the bound of its error, both [out, in].
+
+    Args:
+        second: [copies, in, out].
+        kept: [copies, in, out].
+        gain: [copies, in].
+    """
+    copies, inputs = gain.shape
+    sums, bounds = [], []
+    for start in range(0, inputs, _INPUTS):
+        at = slice(start, start + _INPUTS)
+        terms = np.where(kept[:, at], second[:, at], 0) * gain[:, at, None]
+        total, bound = certificate.precise_sum(terms.reshape(copies, -1).T)
+        sums.append(total)
+        bounds.append(bound)
+    return (
+        np.concatenate(sums).reshape(inputs, -1).T,
+        np.concatenate(bounds).reshape(inputs, -1).T,
+    )

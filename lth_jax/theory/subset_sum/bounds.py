@@ -9,6 +9,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 
 
 def lueker_probability(n: int, spare: int) -> float:
@@ -45,17 +46,19 @@ def theorem1_probability(n: int, spare: int, eps: float, printed: bool = False) 
     return 1 - math.exp(-(n - spare) * (1 + eps) ** 2 / divisor) - math.exp(-spare)
 
 
-def growth_bound(p, eps: float):
+def growth_bound(p: npt.ArrayLike, eps: float) -> npt.NDArray[np.float64]:
     """E[p_{t+1} | A_t] >= p + (1−p) min(1, p+ε)/2 (in theorem 1's proof; equal at ε = 0).
 
     It also holds for the capped min(p_{t+1}, 2p+ε).
     """
-    return p + (1 - p) * np.minimum(1, p + eps) / 2
+    p = np.asarray(p, np.float64)
+    return np.asarray(p + (1 - p) * np.minimum(1, p + eps) / 2)
 
 
-def potential(p, eps: float):
+def potential(p: npt.ArrayLike, eps: float) -> npt.NDArray[np.float64]:
     """ψ(p) = (lg(p+ε) − ln(1−p))/(1+ε), which rises by at least (p'−p)/((1−p)(p+ε)) (ours)."""
-    return (np.log2(p + eps) - np.log1p(-p)) / (1 + eps)
+    p = np.asarray(p, np.float64)
+    return np.asarray((np.log2(p + eps) - np.log1p(-p)) / (1 + eps))
 
 
 def _divergence(a: float, b: float) -> float:

@@ -1,9 +1,11 @@
 """Checks an answer without trusting the solver: compensated sums, fractions where they tie."""
 
 import fractions
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax.theory.subset_sum import exact
 
@@ -11,17 +13,33 @@ _U = 2.0**-53
 _ROWS = 1 << 12  # Rows summed at once: the temporaries stay in cache.
 
 
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Answer(Protocol):
+    """What can be checked: a subset and a perturbation for each target."""
+
+    @property
+    def mask(self) -> Bools:
+        """[m, n]: S."""
+
+    @property
+    def y(self) -> Floats:
+        """[m, n]: the perturbation."""
+
+
 class Certificate(NamedTuple):
     """What holds of each answer."""
 
-    reaches: np.ndarray  # [m] bool: |z − σ_S| <= tolerance + |S|ε, decided exactly
-    bounded: np.ndarray  # [m] bool: |y| <= ε everywhere, and y = 0 outside S
-    realized: np.ndarray  # [m] float64: |Σ_S (x_i + y_i) − z|, to `bound`
-    bound: np.ndarray  # [m] float64: how far rounding may put it over the tolerance
-    holds: np.ndarray  # [m] bool: reaches, bounded, and realized <= tolerance + bound
+    reaches: Bools  # [m]: |z − σ_S| <= tolerance + |S|ε, decided exactly
+    bounded: Bools  # [m]: |y| <= ε everywhere, and y = 0 outside S
+    realized: Floats  # [m]: |Σ_S (x_i + y_i) − z|, to `bound`
+    bound: Floats  # [m]: how far rounding may put it over the tolerance
+    holds: Bools  # [m]: reaches, bounded, and realized <= tolerance + bound
 
 
-def precise_sum(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def precise_sum(terms: Floats) -> tuple[Floats, Floats]:
     """Sums over the last axis with TwoSum (Ogita, Rump and Oishi 2005, Sum2).
 
     Args:
@@ -45,19 +63,21 @@ def precise_sum(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return result, np.abs(result) * _U + (k + 1) ** 2 * 2.0**-105 * magnitude
 
 
-def residual(x: np.ndarray, z: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def residual(x: Floats, z: Floats, mask: Bools) -> tuple[Floats, Floats]:
     """The rest z − σ_S of each row and a bound on its error; x [m, n] or [n], mask [m, n]."""
     terms = np.where(mask, -x, 0.0)
     return precise_sum(np.concatenate([z[:, None], terms], axis=1))
 
 
-def perturbation(rest: np.ndarray, mask: np.ndarray, eps: float) -> np.ndarray:
+def perturbation(rest: Floats, mask: Bools, eps: float) -> Floats:
     """The y that leaves the least error: clip(r / |S|, ±ε) on S, 0 elsewhere; [m, n] float64."""
     size = np.maximum(mask.sum(axis=1), 1)
     return np.where(mask, np.clip(rest / size, -eps, eps)[:, None], 0.0)
 
 
-def verify(x, z, eps: float, tolerance: float, subset) -> Certificate:
+def verify(
+    x: npt.ArrayLike, z: npt.ArrayLike, eps: float, tolerance: float, subset: Answer
+) -> Certificate:
     """Checks every answer of `solve`.
 
     Args:
@@ -65,7 +85,7 @@ def verify(x, z, eps: float, tolerance: float, subset) -> Certificate:
         z: [m] targets.
         eps: Largest |y_i|, >= 0.
         tolerance: Largest error, >= 0.
-        subset: What `solve` returned, or anything with `mask` [m, n] and `y` [m, n].
+        subset: What `solve` returned, or any other Answer.
 
     Returns:
         What holds. An answer with found = True must have holds = True. `bound` is
@@ -101,7 +121,9 @@ def verify(x, z, eps: float, tolerance: float, subset) -> Certificate:
     return Certificate(reaches, bounded, realized, bound, holds)
 
 
-def exact_error(x, z: float, eps: float, mask) -> fractions.Fraction:
+def exact_error(
+    x: Iterable[float], z: float, eps: float, mask: Iterable[bool]
+) -> fractions.Fraction:
     """max(0, |z − σ_S| − |S|ε) as a fraction; x [n], mask [n]."""
     members = [fractions.Fraction(float(v)) for v, chosen in zip(x, mask, strict=True) if chosen]
     gap = abs(fractions.Fraction(float(z)) - sum(members)) - len(members) * fractions.Fraction(eps)

@@ -7,23 +7,30 @@ covering radius, sup over z of the least error, serves every η. Endpoints are f
 
 import concurrent.futures
 import math
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Protocol
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
-from lth_jax.theory.subset_sum import search, solvers
+from lth_jax.theory.subset_sum import search
 
 LIMIT = 26  # Most candidates of a full enumeration: 2^26 sums are 1 GiB with both ends.
 
+Floats = npt.NDArray[np.float64]
 
-class Estimate(NamedTuple):
-    """A Monte Carlo probability."""
 
-    probability: np.ndarray
-    standard_error: np.ndarray  # sqrt(p(1−p)/trials); 0 where all trials agree
-    trials: int
+@typing.runtime_checkable
+class Distribution(Protocol):
+    """A frozen distribution of scipy.stats."""
+
+    def rvs(self, *, size: tuple[int, ...], random_state: np.random.Generator) -> npt.ArrayLike:
+        """Draws numbers."""
+
+
+Sampler = Callable[[jax.Array, tuple[int, ...]], jax.Array] | Distribution
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -31,26 +38,21 @@ def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
 
 
-def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """N(0, 1) in float32."""
-    return jax.random.normal(key, shape)
-
-
-def draw(sampler: Any, key: jax.Array, shape: tuple[int, ...]) -> np.ndarray:
+def draw(sampler: Sampler, key: jax.Array, shape: tuple[int, ...]) -> Floats:
     """Candidates as float64.
 
     Args:
-        sampler: A function (key, shape) -> array, or a frozen scipy.stats distribution (`rvs`).
+        sampler: A function (key, shape) -> array, or a frozen scipy.stats distribution.
         key: PRNG key.
         shape: The shape.
     """
-    if hasattr(sampler, "rvs"):
+    if isinstance(sampler, Distribution):
         seed = [int(word) for word in np.ravel(jax.random.key_data(key))]
         return np.asarray(sampler.rvs(size=shape, random_state=np.random.default_rng(seed)), float)
     return np.asarray(sampler(key, shape), np.float64)
 
 
-def _ends(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
+def _ends(x: Floats, eps: float) -> tuple[Floats, Floats]:
     """Left and right ends [2^n] of what the subsets reach, unsorted."""
     if len(x) > LIMIT:
         raise ValueError(f"expected at most {LIMIT} candidates, got {len(x)}.")
@@ -62,16 +64,14 @@ def _ends(x: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
     return left, right if eps else left
 
 
-def union(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def union(left: Floats, right: Floats) -> Floats:
     """The union of intervals [left_i, right_i] as disjoint sorted intervals [c, 2]."""
     left, right = np.sort(left), np.sort(right)
     gap = left[1:] > right[:-1]
     return np.stack([left[np.r_[True, gap]], right[np.r_[gap, True]]], axis=1)
 
 
-def covered(
-    x: np.ndarray, eps: float, eta: float, low: float = -0.5, high: float = 0.5
-) -> np.ndarray:
+def covered(x: Floats, eps: float, eta: float, low: float = -0.5, high: float = 0.5) -> Floats:
     """The set of all z in [low, high] that some subset reaches within η.
 
     Args:
@@ -93,7 +93,7 @@ def covered(
     return union(left[inside], right[inside]) if inside.any() else np.zeros((0, 2))
 
 
-def _radius(left: np.ndarray, right: np.ndarray, low: float, high: float) -> float:
+def _radius(left: Floats, right: Floats, low: float, high: float) -> float:
     """Sup over z in [low, high] of the distance to the intervals; some interval meets it."""
     inside = (right >= low) & (left <= high)
     starts = np.sort(left[inside])
@@ -111,7 +111,7 @@ def _radius(left: np.ndarray, right: np.ndarray, low: float, high: float) -> flo
     return float(np.max(distance, initial=0.0))
 
 
-def covering_radius(x: np.ndarray, eps: float, low: float = -0.5, high: float = 0.5) -> float:
+def covering_radius(x: Floats, eps: float, low: float = -0.5, high: float = 0.5) -> float:
     """The sup over z in [low, high] of the least error; 0 in [low, high] is needed.
 
     Args:
@@ -128,9 +128,7 @@ def covering_radius(x: np.ndarray, eps: float, low: float = -0.5, high: float = 
     return _radius(*_ends(np.asarray(x, np.float64), eps), low, high)
 
 
-def minimal_prefixes(
-    x: np.ndarray, eps: float, etas: Sequence[float], start: int = 0
-) -> np.ndarray:
+def minimal_prefixes(x: Floats, eps: float, etas: Sequence[float], start: int = 0) -> Floats:
     """For each η the least n such that the first n candidates give every z in W an error <= η.
 
     Args:
@@ -142,10 +140,10 @@ def minimal_prefixes(
     Returns:
         [len(etas)] float64; inf where N are not enough.
     """
-    x, etas = np.asarray(x, np.float64), np.asarray(etas, np.float64)
-    answer = np.full(len(etas), np.inf)
+    x, allowed = np.asarray(x, np.float64), np.asarray(etas, np.float64)
+    answer = np.full(len(allowed), np.inf)
     for n in range(start, len(x) + 1):
-        answer[np.isinf(answer) & (covering_radius(x[:n], eps) <= etas)] = n
+        answer[np.isinf(answer) & (covering_radius(x[:n], eps) <= allowed)] = n
         if np.isfinite(answer).all():
             break
     return answer
@@ -157,16 +155,16 @@ def simulate(
     etas: Sequence[float],
     trials: int,
     most: int,
-    sampler: Callable = uniform,
+    sampler: Sampler = uniform,
     start: int = 0,
-) -> np.ndarray:
+) -> Floats:
     """`minimal_prefixes` of random draws: [trials, len(etas)]; at most `most` candidates each."""
     x = draw(sampler, key, (trials, most))
     with concurrent.futures.ThreadPoolExecutor(search.threads()) as pool:
         return np.stack(list(pool.map(lambda row: minimal_prefixes(row, eps, etas, start), x)))
 
 
-def quantile(minima: np.ndarray, probability: float) -> np.ndarray:
+def quantile(minima: Floats, probability: float) -> Floats:
     """The least n at which the fraction of trials that succeed is >= probability, per column.
 
     Args:
@@ -174,10 +172,10 @@ def quantile(minima: np.ndarray, probability: float) -> np.ndarray:
         probability: In (0, 1].
     """
     rank = math.ceil(probability * len(minima) - 1e-9)
-    return np.sort(minima, axis=0)[rank - 1]
+    return np.asarray(np.sort(minima, axis=0)[rank - 1])
 
 
-def quantile_interval(minima: np.ndarray, probability: float) -> tuple[np.ndarray, np.ndarray]:
+def quantile_interval(minima: Floats, probability: float) -> tuple[Floats, Floats]:
     """A 95 % interval of `quantile` by order statistics (normal approximation of the ranks)."""
     trials = len(minima)
     spread = 1.96 * math.sqrt(trials * probability * (1 - probability))
@@ -187,51 +185,6 @@ def quantile_interval(minima: np.ndarray, probability: float) -> tuple[np.ndarra
     return ordered[low], ordered[high]
 
 
-def estimate(success: np.ndarray) -> Estimate:
-    """A probability and its standard error from [trials, ...] outcomes."""
-    p = np.mean(success, axis=0)
-    return Estimate(p, np.sqrt(p * (1 - p) / len(success)), len(success))
-
-
-def success_all(
-    key: jax.Array, n: int, eps: float, eta: float, trials: int, sampler: Callable = uniform
-) -> Estimate:
-    """P(n candidates give every z in W an error <= η)."""
-    radii = [covering_radius(x, eps) for x in draw(sampler, key, (trials, n))]
-    return estimate(np.array(radii) <= eta)
-
-
-def success_one(
-    key: jax.Array,
-    z: float,
-    n: int,
-    eps: float,
-    eta: float,
-    trials: int,
-    sampler: Callable = uniform,
-) -> Estimate:
-    """P(n candidates give the target z an error <= η)."""
-    x = draw(sampler, key, (trials, n))
-    return estimate(solvers.reachable(x, np.full(trials, z), eps, eta))
-
-
-def grow(reached: np.ndarray, x: float, eps: float) -> np.ndarray:
-    """One step of the growth recursion: A ∪ ((A + x + [-ε, ε]) ∩ W), W = [-1/2, 1/2].
-
-    Args:
-        reached: [c, 2] disjoint sorted intervals A inside W; A_0 is [-η, η] ∩ W.
-        x: The next candidate.
-        eps: ε >= 0.
-
-    Returns:
-        [c', 2] disjoint sorted intervals.
-    """
-    left = np.maximum(reached[:, 0] + x - eps, -0.5)
-    right = np.minimum(reached[:, 1] + x + eps, 0.5)
-    inside = left <= right
-    return union(np.r_[reached[:, 0], left[inside]], np.r_[reached[:, 1], right[inside]])
-
-
-def measure(reached: np.ndarray) -> float:
+def measure(reached: Floats) -> float:
     """The total length of disjoint intervals [c, 2]."""
     return float((reached[:, 1] - reached[:, 0]).sum())

@@ -6,7 +6,7 @@ search calls it only for targets whose least gap is within rounding of the toler
 
 import bisect
 import fractions
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def _integers(values: Sequence[float]) -> list[int]:
@@ -28,7 +28,7 @@ def _sums_by_size(x: Sequence[int]) -> list[list[tuple[int, int]]]:
 
 
 def nearest(
-    x: Sequence[float], z: float, eps: float, size: int | None = None
+    x: Iterable[float], z: float, eps: float, size: int | None = None
 ) -> tuple[fractions.Fraction, int]:
     """The least error max(0, |z − σ_S| − |S|ε) over all subsets, exactly.
 
@@ -42,11 +42,12 @@ def nearest(
         The error and one subset that has it, as bits; among equal errors one with least
         |z − σ_S| − |S|ε.
     """
-    *scaled, target, slack = _integers([*x, z, eps])
-    unit = max(float(value).as_integer_ratio()[1] for value in [*x, z, eps])
+    values = [*x, z, eps]
+    *scaled, target, slack = _integers(values)
+    unit = max(float(value).as_integer_ratio()[1] for value in values)
     half = len(scaled) // 2
     left, right = _sums_by_size(scaled[:half]), _sums_by_size(scaled[half:])
-    best = None
+    best: tuple[int, int] | None = None
     for i, group in enumerate(left):
         for j, others in enumerate(right):
             if size is not None and i + j != size:
@@ -59,10 +60,11 @@ def nearest(
                         gap = abs(target - total - sums[k]) - (i + j) * slack
                         if best is None or gap < best[0]:
                             best = gap, bits | others[k][1] << half
+    assert best is not None  # The empty set, or any of the size asked for, was looked at.
     return fractions.Fraction(max(0, best[0]), unit), best[1]
 
 
-def within(x: Sequence[float], z: float, eps: float, tolerance: float, bits: int) -> bool:
+def within(x: Iterable[float], z: float, eps: float, tolerance: float, bits: int) -> bool:
     """Whether |z − σ_S| <= tolerance + |S|ε holds exactly for the subset `bits`."""
     members = [fractions.Fraction(float(v)) for i, v in enumerate(x) if bits >> i & 1]
     rest = abs(fractions.Fraction(float(z)) - sum(members))

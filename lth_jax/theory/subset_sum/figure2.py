@@ -7,12 +7,14 @@ cell: what differs between cells is then η and ε, not luck.
 """
 
 import concurrent.futures
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
-from lth_jax.theory.subset_sum import search, solvers
+from lth_jax.theory.subset_sum import candidate_sets, search, solvers
 
 ETAS = (1e-2, 1e-3, 1e-4, 1e-5)
 RATIOS = (0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0)
@@ -23,6 +25,8 @@ PUBLISHED = (
     (27, 25, 23, 23, 22, 22, 22, 20, 20),
     (29, 28, 27, 27, 25, 25, 24, 24, 24),
 )
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 _CALLS = 6000  # Keys that sort in the time of one set's NumPy calls.
 MOST = 36  # Candidates per set; a draw that needs more ends as None.
 _ROUNDING = 1e-12  # Shared sums are float64; nearer to the tolerance than this is decided exactly.
@@ -35,14 +39,14 @@ def published(eta: float, ratio: float) -> int | None:
     return None
 
 
-def candidates(key: jax.Array, sets: int, weights: Sequence[np.ndarray]) -> np.ndarray:
+def candidates(key: jax.Array, sets: int, weights: Sequence[npt.NDArray[Any]]) -> Floats:
     """[sets, MOST] float64 (drawn in float32), uniform on the range of all weights."""
     low = min(float(w.min()) for w in weights)
     high = max(float(w.max()) for w in weights)
     return np.asarray(jax.random.uniform(key, (sets, MOST), minval=low, maxval=high), np.float64)
 
 
-def _shared_reach(x: np.ndarray, z: np.ndarray, eps: float, eta: float) -> np.ndarray:
+def _shared_reach(x: Floats, z: Floats, eps: float, eta: float) -> npt.NDArray[np.bool_]:
     """Whether shared candidates x [n] reach each z [m]: are there intervals open at [z−η, z+η]?"""
     left, right = np.zeros(1 << len(x)), np.zeros(1 << len(x) if eps else 0)
     for i, value in enumerate(x):
@@ -53,17 +57,19 @@ def _shared_reach(x: np.ndarray, z: np.ndarray, eps: float, eta: float) -> np.nd
     right.sort()
     right = right if eps else left
 
-    def counts(tolerance):
+    def some_open(tolerance: float) -> npt.NDArray[np.bool_]:
         begun = np.searchsorted(left, z + tolerance, side="right")
-        return begun > np.searchsorted(right, z - tolerance, side="left")
+        return np.asarray(begun > np.searchsorted(right, z - tolerance, side="left"))
 
-    reached = counts(eta - _ROUNDING)
-    doubtful = np.flatnonzero(counts(eta + _ROUNDING) & ~reached)
+    reached = some_open(eta - _ROUNDING)
+    doubtful = np.flatnonzero(some_open(eta + _ROUNDING) & ~reached)
     reached[doubtful] = solvers.reachable(x, z[doubtful], eps, eta)
     return reached
 
 
-def _closes(x: np.ndarray, owner: np.ndarray, z: np.ndarray, n: int, eps: float, eta: float):
+def _closes(
+    x: Floats, owner: Integers, z: Floats, n: int, eps: float, eta: float
+) -> npt.NDArray[np.bool_]:
     """Which targets z [m] the first n candidates of their sets x[owner] reach, [m] bool.
 
     All 2^n sums of a set are sorted once if it serves many targets, else each target meets in the
@@ -82,7 +88,7 @@ def _closes(x: np.ndarray, owner: np.ndarray, z: np.ndarray, n: int, eps: float,
     return reached
 
 
-def minimum(x: np.ndarray, owner: np.ndarray, z: np.ndarray, eps: float, eta: float) -> int | None:
+def minimum(x: Floats, owner: Integers, z: Floats, eps: float, eta: float) -> int | None:
     """The least n at which every target is reached by the first n candidates of its set.
 
     Args:
@@ -106,7 +112,9 @@ def minimum(x: np.ndarray, owner: np.ndarray, z: np.ndarray, eps: float, eta: fl
     return _first(x, owner, z, eps, eta, [*easy, *range(bound - 1, x.shape[1] + 1)])
 
 
-def _first(x, owner, z, eps, eta, steps) -> int | None:
+def _first(
+    x: Floats, owner: Integers, z: Floats, eps: float, eta: float, steps: Iterable[int]
+) -> int | None:
     for n in steps:
         if not len(z):
             return n - 1
@@ -119,8 +127,8 @@ def _first(x, owner, z, eps, eta, steps) -> int | None:
 
 def draws(
     key: jax.Array,
-    weights: Sequence[np.ndarray],
-    sets: str,
+    weights: Sequence[npt.NDArray[Any]],
+    sets: candidate_sets.Sharing,
     eta: float,
     ratio: float,
     count: int,
@@ -138,13 +146,9 @@ def draws(
     Raises:
         ValueError: If `sets` is neither.
     """
-    if sets not in ("row", "weight"):
-        raise ValueError(f'expected sets "row" or "weight", got {sets!r}.')
-    z = np.concatenate([w.ravel() for w in weights]).astype(np.float64)
-    widths = [w.shape[1] for w in weights for _ in range(w.shape[0])]
-    owner = np.repeat(np.arange(len(widths)), widths) if sets == "row" else np.arange(len(z))
+    z, owner = candidate_sets.owners(weights, sets)
 
-    def one(i):
+    def one(i: int) -> int | None:
         x = candidates(jax.random.fold_in(key, i), int(owner[-1]) + 1, weights)
         return minimum(x, owner, z, eta * ratio, eta)
 
@@ -153,7 +157,15 @@ def draws(
         return list(pool.map(one, range(count)))
 
 
-def cell(key, weights, sets: str, eta: float, ratio: float, count: int, fraction: float) -> dict:
+def cell(
+    key: jax.Array,
+    weights: Sequence[npt.NDArray[Any]],
+    sets: candidate_sets.Sharing,
+    eta: float,
+    ratio: float,
+    count: int,
+    fraction: float,
+) -> dict[str, Any]:
     """One object of figure2.json; n is the least at which `fraction` of the draws succeed."""
     minima = draws(key, weights, sets, eta, ratio, count)
     ordered = sorted(minima, key=lambda n: np.inf if n is None else n)
@@ -168,7 +180,7 @@ def cell(key, weights, sets: str, eta: float, ratio: float, count: int, fraction
     }
 
 
-def within(cells: Sequence[dict], distance: int) -> int:
+def within(cells: Sequence[dict[str, Any]], distance: int) -> int:
     """How many cells lie within `distance` of their published n."""
     pairs = [(c["n"], c["published"]) for c in cells if c["published"] is not None]
     return sum(n is not None and abs(n - p) <= distance for n, p in pairs)

@@ -3,35 +3,42 @@
 import resource
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 import scipy.optimize
 
-from lth_jax.theory.subset_sum import certificate, solvers
+from lth_jax.theory.subset_sum import candidate_sets, certificate, solvers
+
+Floats = npt.NDArray[np.float64]
 
 
-def problems(key: jax.Array, weights: Sequence[np.ndarray], n: int, sets: str):
+def problems(
+    key: jax.Array, weights: Sequence[npt.NDArray[Any]], n: int, sets: candidate_sets.Sharing
+) -> tuple[Floats, Floats, int]:
     """Targets and candidates, uniform on the range of all weights.
 
     Args:
         key: PRNG key.
         weights: [out, in] matrices.
         n: Candidates per set.
-        sets: "weight", a set for each weight, or "row", one for each output row.
+        sets: Who shares a set.
 
     Returns:
         z [m] float64, x [m, n] float64 (drawn in float32), and the number of candidates drawn.
     """
-    z = np.concatenate([w.ravel() for w in weights]).astype(np.float64)
+    z, owner = candidate_sets.owners(weights, sets)
     low, high = float(z.min()), float(z.max())
-    widths = [w.shape[1] for w in weights for _ in range(w.shape[0])]
-    count = len(z) if sets == "weight" else len(widths)
+    count = int(owner[-1]) + 1
     x = np.asarray(jax.random.uniform(key, (count, n), minval=low, maxval=high), np.float64)
-    return z, x if sets == "weight" else np.repeat(x, widths, axis=0), x.size
+    return z, x if count == len(z) else x[owner], x.size
 
 
-def highs(x: np.ndarray, z: float, eps: float, tolerance: float, objective: str):
+def highs(
+    x: Floats, z: float, eps: float, tolerance: float, objective: solvers.Objective
+) -> scipy.optimize.OptimizeResult:
     """One target by HiGHS, as the published work did by a commercial solver.
 
     Variables: δ binary, v_i = δ_i y_i with |v_i| <= εδ_i, t the error.
@@ -70,14 +77,14 @@ def highs(x: np.ndarray, z: float, eps: float, tolerance: float, objective: str)
 
 def fit(
     key: jax.Array,
-    weights: Sequence[np.ndarray],
+    weights: Sequence[npt.NDArray[Any]],
     n: int,
     eta: float,
     eps: float,
-    sets: str,
-    objective: str,
+    sets: candidate_sets.Sharing,
+    objective: solvers.Objective,
     timed_by_highs: int,
-) -> dict:
+) -> dict[str, Any]:
     """Solves every weight once and verifies the answers.
 
     Returns:

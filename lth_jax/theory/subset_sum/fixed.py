@@ -8,6 +8,7 @@ others `slack` bounds what quantization can do to any comparison, in quanta.
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 VALUE_BITS = 53  # |any partial sum| < 2^53 quanta, so that labels fit beside it in an int64.
 
@@ -15,23 +16,36 @@ VALUE_BITS = 53  # |any partial sum| < 2^53 quanta, so that labels fit beside it
 class Fixed(NamedTuple):
     """Problems in quanta of 2^-exponent, one row each."""
 
-    x: np.ndarray  # [m, n] int64
-    z: np.ndarray  # [m] int64
-    eps: np.ndarray  # [m] int64
-    tolerance: np.ndarray  # [m] int64, rounded down: an integer gap is within iff it is <= this
-    slack: np.ndarray  # [m] int64: |true gap - gap in quanta| <= slack for every subset; 0 is exact
-    exponent: np.ndarray  # [m] int32
+    x: npt.NDArray[np.int64]  # [m, n]
+    z: npt.NDArray[np.int64]  # [m]
+    eps: npt.NDArray[np.int64]  # [m]
+    tolerance: npt.NDArray[
+        np.int64
+    ]  # [m], rounded down: an integer gap is within iff it is <= this
+    slack: npt.NDArray[
+        np.int64
+    ]  # [m]: |true gap - gap in quanta| <= slack for every subset; 0 is exact
+    exponent: npt.NDArray[np.int32]  # [m]
 
-    def rows(self, index: np.ndarray | slice) -> "Fixed":
+    def rows(self, index: slice) -> "Fixed":
         """The problems of some rows."""
-        return Fixed(*(field[index] for field in self))
+        return Fixed(
+            self.x[index],
+            self.z[index],
+            self.eps[index],
+            self.tolerance[index],
+            self.slack[index],
+            self.exponent[index],
+        )
 
     def prefix(self, n: int) -> "Fixed":
         """The problems with their first n candidates only."""
         return self._replace(x=self.x[:, :n])
 
 
-def quantize(x: np.ndarray, z: np.ndarray, eps: float, tolerance: float) -> Fixed:
+def quantize(
+    x: npt.NDArray[np.float64], z: npt.NDArray[np.float64], eps: float, tolerance: float
+) -> Fixed:
     """Puts problems on an integer grid.
 
     Args:
@@ -48,7 +62,9 @@ def quantize(x: np.ndarray, z: np.ndarray, eps: float, tolerance: float) -> Fixe
     exponent = (VALUE_BITS - np.frexp(reach * (1 + 1e-9))[1]).astype(np.int32)
     exponent[reach == 0] = 0
 
-    def scaled(values, exponent):
+    def scaled(
+        values: npt.NDArray[np.float64], exponent: npt.NDArray[np.int32]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         # Powers of two: exact, and so are the rounding to an integer and its remainder.
         values = np.ldexp(values, exponent)
         whole = np.rint(values)

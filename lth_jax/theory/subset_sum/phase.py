@@ -1,6 +1,7 @@
 """The phase diagram: minimal n over (η, ε) for all z in [-1/2, 1/2], simulated and by theorem."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from lth_jax.theory.subset_sum import bounds, coverage
 
 def cells(
     key: jax.Array, etas: Sequence[float], epsilons: Sequence[float], trials: int, most: int = 26
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """One object per (η, ε) with η + ε > 0.
 
     Args:
@@ -32,7 +33,7 @@ def cells(
         start = int(min(bounds.lower_by_volume(eta, eps) for eta in able))
         minima = coverage.simulate(jax.random.fold_in(key, i), eps, able, trials, most, start=start)
         for eta, column in zip(able, minima.T, strict=True):
-            row = {"eta": eta, "eps": eps, "trials": trials}
+            row: dict[str, Any] = {"eta": eta, "eps": eps, "trials": trials}
             for name, p in (("n50", 0.5), ("n90", 0.9)):
                 low, high = coverage.quantile_interval(column, p)
                 values = (coverage.quantile(column, p), low, high)
@@ -47,7 +48,7 @@ def cells(
     return rows
 
 
-def fit(rows: Sequence[dict]) -> dict | None:
+def fit(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Least squares n50 ≈ slope·lg(1/max(η,ε)) + intercept, with R² and the largest residual.
 
     Returns:

@@ -15,10 +15,11 @@ jit-compiled XLA on the same core (0.15 against 1.5 µs for a row of 64), and it
 import concurrent.futures
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax.theory.subset_sum import fixed
 
@@ -31,11 +32,22 @@ _HALF = 1 << 5
 _FAR = np.iinfo(np.int64).max >> 1
 
 
+Integers = npt.NDArray[np.int64]
+
+
 class Nearest(NamedTuple):
     """The least gap of each target over all subsets and one subset that has it."""
 
-    gap: np.ndarray  # [m] int64 quanta: |z − σ_S| − |S|ε; any value <= 0 means z is reached
-    subset: np.ndarray  # [m] int64, bit i set if candidate i is in S
+    gap: Integers  # [m] quanta: |z − σ_S| − |S|ε; any value <= 0 means z is reached
+    subset: Integers  # [m], bit i set if candidate i is in S
+
+
+class _Level(NamedTuple):
+    """The subsets of one size."""
+
+    bits: Integers  # [c]
+    parent: Integers  # [c]: place of the subset without its last member in the level before
+    item: Integers  # [c]: the last member
 
 
 def keys_per_target(n: int) -> int:
@@ -43,18 +55,18 @@ def keys_per_target(n: int) -> int:
     return (1 << (n // 2)) + (1 << (n - n // 2))
 
 
-def _double(sums: np.ndarray, start: np.ndarray, steps: np.ndarray) -> None:
+def _double(sums: Integers, start: Integers, steps: Integers) -> None:
     """Fills sums [m, 2^n] with start + Σ_{i in S} steps_i; bit i of the column is i ∈ S."""
     sums[:, 0] = start
     for i in range(steps.shape[1]):
         np.add(sums[:, : 1 << i], steps[:, i : i + 1], out=sums[:, 1 << i : 2 << i])
 
 
-def _first_true(condition: np.ndarray) -> np.ndarray:
-    return condition.argmax(axis=1).astype(np.int64)
+def _first_true(condition: npt.NDArray[np.bool_]) -> Integers:
+    return np.asarray(condition.argmax(axis=1), np.int64)
 
 
-def _points(p: fixed.Fixed, work: np.ndarray) -> Nearest:
+def _points(p: fixed.Fixed, work: Integers) -> Nearest:
     """ε = 0: the nearest pair of the two halves stands side by side after the sort."""
     a = p.x.shape[1] // 2
     _double(work[0, :, : 1 << a], p.z << 2, -(p.x[:, :a] << 2))
@@ -63,7 +75,7 @@ def _points(p: fixed.Fixed, work: np.ndarray) -> Nearest:
     return Nearest(gap, first | (second << a))
 
 
-def _closest_pair(work: np.ndarray, cut: int):
+def _closest_pair(work: Integers, cut: int) -> tuple[Integers, Integers, Integers]:
     """The least distance of keys work[0, :, :cut] (label 0) and the rest (label 1), and where.
 
     The value sits two bits up: a distance g makes key differences 4g + 1 (label 0 first) or 4g − 1,
@@ -84,7 +96,7 @@ def _closest_pair(work: np.ndarray, cut: int):
     return gap, _first_true(left == first), _first_true(right == second)
 
 
-def _intervals(p: fixed.Fixed, work: np.ndarray) -> Nearest:
+def _intervals(p: fixed.Fixed, work: Integers) -> Nearest:
     """ε >= 0: sweep over the left ends with the largest right end of each half."""
     a = p.x.shape[1] // 2
     eps, twice = p.eps[:, None], 2 * p.eps[:, None]
@@ -122,30 +134,30 @@ def _intervals(p: fixed.Fixed, work: np.ndarray) -> Nearest:
     return Nearest(np.where(gap > 0, gap, _gap_of(p, subset, sizes)), subset)
 
 
-def _gap_of(p: fixed.Fixed, subset: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _gap_of(p: fixed.Fixed, subset: Integers, sizes: Integers) -> Integers:
     sums = np.where(members(subset, p.x.shape[1]), p.x, 0).sum(axis=1)
-    return np.abs(p.z - sums) - sizes * p.eps
+    return np.asarray(np.abs(p.z - sums) - sizes * p.eps)
 
 
-def members(subset: np.ndarray, n: int) -> np.ndarray:
+def members(subset: Integers, n: int) -> npt.NDArray[np.bool_]:
     """[m] int64 of bits -> [m, n] bool."""
     return (subset[:, None] >> np.arange(n) & 1).astype(bool)
 
 
 @functools.lru_cache(maxsize=64)
-def _small_subsets(n: int, largest: int):
-    """Subsets of n with at most `largest` members, by size: bits, parent's place, last member."""
-    levels = [(np.zeros(1, np.int64), None, None)]
+def _small_subsets(n: int, largest: int) -> list[_Level]:
+    """Subsets of n with at most `largest` members, by size; the empty set has no last member."""
+    levels = [_Level(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for _ in range(min(largest, n)):
-        bits = levels[-1][0]
+        bits = levels[-1].bits
         top = np.array([int(b).bit_length() for b in bits], np.int64)
         pairs = [(place, item) for place in range(len(bits)) for item in range(top[place], n)]
         parent, item = np.array(pairs, np.int64).reshape(-1, 2).T
-        levels.append((bits[parent] | (np.int64(1) << item), parent, item))
+        levels.append(_Level(bits[parent] | (np.int64(1) << item), parent, item))
     return levels
 
 
-def _level_sums(sums: np.ndarray, start: np.ndarray, steps: np.ndarray, levels) -> None:
+def _level_sums(sums: Integers, start: Integers, steps: Integers, levels: Sequence[_Level]) -> None:
     """Fills sums [m, c] with those of the small subsets, in the order of their levels."""
     sums[:, 0] = start
     before, end = 0, 1
@@ -154,12 +166,12 @@ def _level_sums(sums: np.ndarray, start: np.ndarray, steps: np.ndarray, levels) 
         before, end = end, end + len(item)
 
 
-def _of_size(p: fixed.Fixed, work: np.ndarray, size: int) -> Nearest:
+def _of_size(p: fixed.Fixed, work: Integers, size: int) -> Nearest:
     """The least |z − σ_S| over |S| = size: subsets pair up only where their sizes add up to it."""
     a, n = p.x.shape[1] // 2, p.x.shape[1]
     group = np.int64(1) << np.int64(fixed.VALUE_BITS + 4)  # Keeps different sizes of A apart.
     left, right = _small_subsets(a, size), _small_subsets(n - a, size)
-    left_bits, right_bits = (np.concatenate([level[0] for level in h]) for h in (left, right))
+    left_bits, right_bits = (np.concatenate([level.bits for level in h]) for h in (left, right))
     cut = len(left_bits)
     _level_sums(work[0, :, :cut], p.z << 2, group - (p.x[:, :a] << 2), left)
     start = np.full_like(p.z, 1 + size * group)
@@ -168,17 +180,18 @@ def _of_size(p: fixed.Fixed, work: np.ndarray, size: int) -> Nearest:
     return Nearest(gap, left_bits[first] | (right_bits[second] << a))
 
 
-def in_chunks(kernel: Callable, p: fixed.Fixed, keys: int) -> Nearest:
+def in_chunks(
+    kernel: Callable[[fixed.Fixed, Integers], Nearest], p: fixed.Fixed, keys: int
+) -> Nearest:
     """Runs kernel(block of rows, int64 workspace [5, rows, keys]) over all rows, on all cores."""
     m = len(p.z)
     rows = max(1, CHUNK_KEYS // keys)
     starts = iter(range(0, m, rows))  # Shared by the threads; next() on it is atomic.
     gap, subset = np.empty(m, np.int64), np.empty(m, np.int64)
 
-    def run(_):
-        work = np.empty(
-            (5, min(rows, m), keys), np.int64
-        )  # Fresh memory per block would cost more.
+    def run(_: int) -> None:
+        # Fresh memory per block would cost more.
+        work = np.empty((5, min(rows, m), keys), np.int64)
         for start in starts:
             block = slice(start, min(start + rows, m))
             gap[block], subset[block] = kernel(p.rows(block), work[:, : block.stop - start])
@@ -200,7 +213,7 @@ def nearest(p: fixed.Fixed) -> Nearest:
 def nearest_of_size(p: fixed.Fixed, size: int) -> Nearest:
     """The least |z − σ_S| − |S|ε over the subsets of exactly `size` candidates."""
     n = p.x.shape[1]
-    keys = sum(len(level[0]) for h in (n // 2, n - n // 2) for level in _small_subsets(h, size))
+    keys = sum(len(level.bits) for h in (n // 2, n - n // 2) for level in _small_subsets(h, size))
     found = in_chunks(functools.partial(_of_size, size=size), p, keys)
     return found._replace(gap=found.gap - size * p.eps)
 

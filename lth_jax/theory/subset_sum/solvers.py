@@ -7,15 +7,18 @@ r = z − σ_S the best y is clip(r / |S|, ±ε), so S reaches z within a tolera
 """
 
 import enum
-from typing import NamedTuple
+import typing
+from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lth_jax.theory.subset_sum import certificate, exact, fixed, search
 
 MAX_CANDIDATES = 40  # Halves of 20: sizes fit their label and indices their int64.
 MEMORY = 1 << 29  # Default bound on the bytes of the search's temporaries, beside input and answer.
-OBJECTIVES = ("first", "best", "sparsest")
+Objective = Literal["first", "best", "sparsest"]
+OBJECTIVES: tuple[Objective, ...] = typing.get_args(Objective)
 _STEP = 4  # Candidates added at each escalation.
 _SMALL = 4  # Sizes that `sparsest` tries before it asks whether there is any answer at all.
 
@@ -31,14 +34,16 @@ class Status(enum.IntEnum):
 class Subset(NamedTuple):
     """One answer per target."""
 
-    mask: np.ndarray  # [m, n] bool: S. Where not found: the best subset that was seen.
-    y: np.ndarray  # [m, n] float64: the perturbation, 0 outside S, |y| <= ε exactly
-    error: np.ndarray  # [m] float64: max(0, |z − σ_S| − |S|ε), each sum rounded once
-    found: np.ndarray  # [m] bool: |z − σ_S| <= tolerance + |S|ε, decided exactly
-    status: np.ndarray  # [m] int8: Status
+    mask: npt.NDArray[np.bool_]  # [m, n]: S. Where not found: the best subset that was seen.
+    y: npt.NDArray[np.float64]  # [m, n]: the perturbation, 0 outside S, |y| <= ε exactly
+    error: npt.NDArray[np.float64]  # [m]: max(0, |z − σ_S| − |S|ε), each sum rounded once
+    found: npt.NDArray[np.bool_]  # [m]: |z − σ_S| <= tolerance + |S|ε, decided exactly
+    status: npt.NDArray[np.int8]  # [m]: Status
 
 
-def checked(x, z, eps: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def checked(
+    x: npt.ArrayLike, z: npt.ArrayLike, eps: float, tolerance: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Returns x [m, n] (shared candidates repeated without a copy) and z [m], both float64.
 
     Raises:
@@ -62,7 +67,13 @@ def checked(x, z, eps: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]
 class _Run:
     """The open targets of one call and the answers so far."""
 
-    def __init__(self, x, z, eps, tolerance):
+    def __init__(
+        self,
+        x: npt.NDArray[np.float64],
+        z: npt.NDArray[np.float64],
+        eps: float,
+        tolerance: float,
+    ) -> None:
         self.x, self.z, self.eps, self.tolerance = x, z, float(eps), float(tolerance)
         self.subset = np.zeros(len(z), np.int64)
         self.status = np.full(len(z), Status.EXHAUSTED, np.int8)
@@ -71,11 +82,13 @@ class _Run:
     def problems(self, n: int, tolerance: float) -> fixed.Fixed:
         return fixed.quantize(self.x[self.open, :n], self.z[self.open], self.eps, tolerance)
 
-    def close(self, done: np.ndarray, status: Status) -> None:
+    def close(self, done: npt.NDArray[np.bool_], status: Status) -> None:
         self.status[self.open[done]] = status
         self.open = self.open[~done]
 
-    def settle(self, p: fixed.Fixed, seen: search.Nearest, size: int | None = None) -> np.ndarray:
+    def settle(
+        self, p: fixed.Fixed, seen: search.Nearest, size: int | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Which open targets the search of `p` reached; fractions decide what rounding cannot."""
         self.subset[self.open] = seen.subset
         reached = seen.gap <= p.tolerance
@@ -90,7 +103,7 @@ class _Run:
                 reached[i] = self._within(x, at)
         return reached
 
-    def _within(self, x, at) -> bool:
+    def _within(self, x: npt.NDArray[np.float64], at: int) -> bool:
         return exact.within(x, self.z[at], self.eps, self.tolerance, int(self.subset[at]))
 
     def answer(self) -> Subset:
@@ -101,7 +114,9 @@ class _Run:
         return Subset(mask, y, error, self.status == Status.FOUND, self.status)
 
 
-def reachable(x, z, eps: float, tolerance: float) -> np.ndarray:
+def reachable(
+    x: npt.ArrayLike, z: npt.ArrayLike, eps: float, tolerance: float
+) -> npt.NDArray[np.bool_]:
     """Whether each target has a subset within tolerance, exactly; one search, no masks.
 
     Args:
@@ -122,7 +137,7 @@ def reachable(x, z, eps: float, tolerance: float) -> np.ndarray:
     return run.settle(p, search.nearest(p))
 
 
-def prefixes(x: np.ndarray, eps: float, tolerance: float) -> list[int]:
+def prefixes(x: npt.NDArray[np.float64], eps: float, tolerance: float) -> list[int]:
     """The numbers of candidates to escalate over: from about one expected hit up to n.
 
     Args:
@@ -139,11 +154,11 @@ def prefixes(x: np.ndarray, eps: float, tolerance: float) -> list[int]:
 
 
 def solve(
-    x,
-    z,
+    x: npt.ArrayLike,
+    z: npt.ArrayLike,
     eps: float,
     tolerance: float,
-    objective: str = "first",
+    objective: Objective = "first",
     *,
     budget: int | None = None,
     memory: int = MEMORY,

@@ -4,12 +4,14 @@ import hashlib
 import pathlib
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
-from sklearn import datasets
 
 from lth_jax import errors
 
@@ -17,7 +19,10 @@ _MOST_BYTES = 1 << 31
 _LARGEST = 1e30  # So that sums and scales stay finite in float32.
 
 
-def load(path: str | pathlib.Path) -> list[np.ndarray]:
+Weights = list[npt.NDArray[Any]]  # [out, in] of each layer, float
+
+
+def load(path: str | pathlib.Path) -> Weights:
     """The weight matrices [out, in] of an .npz file: its 2-D float arrays, in file order.
 
     Args:
@@ -35,7 +40,8 @@ def load(path: str | pathlib.Path) -> list[np.ndarray]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, not an archive")
             # No entry unpacks to more than it says.
-            if sum(entry.file_size for entry in archive.zip.infolist()) > _MOST_BYTES:
+            entries = archive.zip.infolist() if archive.zip else []
+            if sum(entry.file_size for entry in entries) > _MOST_BYTES:
                 raise ValueError(f"it would take more than {_MOST_BYTES >> 30} GiB")
             arrays = [np.asarray(archive[name]) for name in archive.files]
     except FileNotFoundError:
@@ -47,13 +53,13 @@ def load(path: str | pathlib.Path) -> list[np.ndarray]:
     if not weights:
         raise errors.InputError(f"target {path} holds no 2-D float array.")
     with np.errstate(all="ignore"):  # float128 overflows here.
-        small = all((np.abs(w.astype(np.float64)) < _LARGEST).all() for w in weights)
+        small = all(bool((np.abs(w.astype(np.float64)) < _LARGEST).all()) for w in weights)
     if not small:
         raise errors.InputError(f"target {path} holds NaN or weights that are not below 1e30.")
     return weights
 
 
-def digest(weights: Sequence[np.ndarray]) -> str:
+def digest(weights: Sequence[npt.NDArray[Any]]) -> str:
     """SHA-256 over the shapes, types and bytes of matrices."""
     seen = hashlib.sha256()
     for w in weights:
@@ -61,7 +67,7 @@ def digest(weights: Sequence[np.ndarray]) -> str:
     return seen.hexdigest()
 
 
-def forward(weights: list, x):
+def forward(weights: Sequence[jax.Array], x: jax.Array) -> jax.Array:
     """A bias-free ReLU network, linear at its end: weights [out, in], x [b, in] -> [b, out]."""
     for w in weights[:-1]:
         x = jax.nn.relu(x @ w.T)
@@ -70,13 +76,13 @@ def forward(weights: list, x):
 
 def trained(
     key: jax.Array,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
     hidden: Sequence[int],
     steps: int,
     batch: int = 128,
     learning_rate: float = 3e-3,
-) -> list[np.ndarray]:
+) -> Weights:
     """A bias-free ReLU network trained by Adam on random batches, its rate falling as a cosine.
 
     Args:
@@ -100,23 +106,32 @@ def trained(
     ]
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
-    def loss(weights, x, y):
+    def loss(weights: list[jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
         logits = forward(weights, x)
-        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, y)
+        return jnp.mean(losses)
 
-    def train(key, weights, x, y):
-        def step(number, carry):
+    def train(
+        key: jax.Array, weights: list[jax.Array], x: jax.Array, y: jax.Array
+    ) -> list[jax.Array]:
+        def step(
+            number: jax.Array, carry: tuple[list[jax.Array], chex.ArrayTree]
+        ) -> tuple[list[jax.Array], chex.ArrayTree]:
             weights, state = carry
             at = jax.random.randint(jax.random.fold_in(key, number), (batch,), 0, len(x))
             updates, state = optimizer.update(jax.grad(loss)(weights, x[at], y[at]), state)
             return optax.apply_updates(weights, updates), state
 
-        return jax.lax.fori_loop(0, steps, step, (weights, optimizer.init(weights)))[0]
+        carry = (weights, optimizer.init(weights))
+        final: list[jax.Array] = jax.lax.fori_loop(0, steps, step, carry)[0]
+        return final
 
     return [np.asarray(w) for w in jax.jit(train)(key_batches, weights, x, y)]
 
 
-def digits_target(key: jax.Array) -> list[np.ndarray]:
+def digits_target(key: jax.Array) -> Weights:
     """A bias-free 64-32-10 ReLU network trained on all of scikit-learn's digits (pixels/16)."""
+    from sklearn import datasets  # Here, as it takes a second. In its own order, without splits.
+
     images, labels = datasets.load_digits(return_X_y=True)
     return trained(key, images / 16, labels, hidden=(32,), steps=1000)
