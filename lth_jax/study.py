@@ -370,7 +370,7 @@ def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str,
     return {
         "dataset": dataset.name,
         "train_size": dataset.train_size,
-        "model": "own" if architecture is None else architecture.name,
+        "model": model.name,
         "width": None if architecture is None else architecture.width,
         "init": None if architecture is None else architecture.init,
         "pruner": pruner.name,

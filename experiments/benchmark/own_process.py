@@ -24,6 +24,7 @@ import jax
 from experiments.benchmark import measure, processes
 from lth_jax import sweep
 from lth_jax.sweep import plan
+from lth_jax.training import methods
 
 _MODULE = "experiments.benchmark.own_process"  # Started as a program it is called __main__.
 COUNT = 12_800  # images, 100 steps

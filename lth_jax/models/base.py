@@ -41,9 +41,10 @@ class Model(NamedTuple):
 
     `state` holds what is neither trained nor pruned ({} without BatchNorm): training steps return
     it changed; nothing masks, decays or projects it. `architecture` is None for a model of your
-    own.
+    own, which goes by its `name` in rows and tables.
     """
 
     init: Init
     apply: Apply
     architecture: Architecture | None = None
+    name: str = "own"

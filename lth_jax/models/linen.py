@@ -24,7 +24,8 @@ def from_flax(
         example: [b, ...] an array or jax.ShapeDtypeStruct; only its shape and dtype are used.
 
     Returns:
-        A Model whose weights are the collection "params" and whose state is every other one.
+        A Model whose weights are the collection "params" and whose state is every other one; its
+        name is the module's class.
     """
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
@@ -47,4 +48,4 @@ def from_flax(
             logits = module.apply({"params": weights, **state}, x, **extra)
             return cast(jax.Array, logits), state
 
-    return base.Model(init, apply)
+    return base.Model(init, apply, name=type(module).__name__)

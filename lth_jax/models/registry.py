@@ -68,4 +68,4 @@ def build_model(
     module = MODELS[name](classes, initializers.INITIALIZERS[init], width)
     model = linen.from_flax(module, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     architecture = base.Architecture(name, tuple(shape), classes, init, width)
-    return model._replace(architecture=architecture)
+    return model._replace(architecture=architecture, name=name)

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         for line in sys.stdin:
             everyone = multihost_utils.process_allgather(np.int32(line))
             answers.write(" ".join(map(str, np.ravel(everyone))) + "\n")
-    jax.distributed.shutdown()  # type: ignore[no-untyped-call]  # Of JAX, without types.
+    jax.distributed.shutdown()
 
 
 if __name__ == "__main__":
