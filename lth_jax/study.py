@@ -20,7 +20,7 @@ from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
 
 if TYPE_CHECKING:
-    from matplotlib import figure
+    from lth_jax.report import plots
 
 SUMMARY, PLOT = "summary.csv", "accuracy.png"
 _TABLE_WIDTH = 156  # columns
@@ -59,7 +59,7 @@ class Result:
 
         return table.as_text(table.accuracy_table(self.summary(), str(self.path)), width)
 
-    def plot(self, title: str = "") -> "figure.Figure":
+    def plot(self, title: str = "") -> "plots.Figure":
         """Test accuracy against ε, of all the folder's cells, as a matplotlib figure."""
         from lth_jax.report import plots
 
@@ -137,16 +137,17 @@ class Study:
             if keep_tickets:
                 lane_tickets.check(sizes)
             strategy = programs.strategy_for(strategy)
-            self._runner = functools.partial(
-                sweep.Runner, self.problem, self.dataset, strategy, max_lanes
-            )
             self._describe(strategy)
+        self._make_runner = functools.partial(
+            sweep.Runner, self.problem, self.dataset, strategy, max_lanes
+        )
         self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")
         runs.check(self.path, self.config, self._defaults)
 
     def _describe(self, strategy: str) -> None:
         """What the folder's name and its config.json are made of."""
-        settings = _settings(self.problem, self.dataset) | {"strategy": strategy}
+        self.settings = settings = _settings(self.problem, self.dataset)
+        settings["strategy"] = strategy
         if self._own_parts:
             settings["program"] = fingerprint.program(self.problem, self.dataset)
         self._defaults = _DEFAULTS | dataclasses.asdict(training.TrainConfig())
@@ -254,7 +255,7 @@ class Study:
             RunError: See `run`.
         """
         process = process or parts.Process()
-        runner, scaled = self._runner(), self.problem.config.scale_init
+        runner, scaled = self._runner, self.problem.config.scale_init
         size = runner.block_size(len(lanes))
         if process.index == 0:
             parts.merge(self.path, lanes, scaled, size)
@@ -266,7 +267,9 @@ class Study:
         if self._keep_tickets and process.index == 0:
             bare = lane_tickets.missing(self.path, folder.rows)
             if bare:
-                self._tell(f"{bare} finished lanes have no tickets; another folder would keep all")
+                self._tell(
+                    f"{bare} finished lanes were run without tickets; another folder keeps all"
+                )
         if missing:
             run = runner.run(mine, done, list(self._saved(folder, process)))
             self._run_missing(run, folder, process, on_event)
@@ -279,6 +282,11 @@ class Study:
                 parts.clean(self.path)
             self._report(folder)
         return Result(self.path, folder.rows, set(lanes))
+
+    @functools.cached_property
+    def _runner(self) -> sweep.Runner:
+        """Compiles what it runs once, however often the study is asked to run."""
+        return self._make_runner()
 
     def _folder(self, part: str | None = None) -> runs.Folder:
         return runs.Folder(self.path, self.config, part, defaults=self._defaults)

@@ -141,15 +141,17 @@ def help_text(doc: str, configs: Sequence[Any]) -> str:
 
 
 def with_dashes(message: str, names: Collection[str]) -> str:
-    """A message that starts with names of flags, with "--" put before them.
+    """A message with "--" put before the flags that it starts with or gives a value to.
 
     So that the checks of a config, which may be the library's, need not know of flags.
 
     Args:
-        message: As "eps must be at least 0, got -1." or "n, eta and eps go together."
+        message: As "eps must be at least 0, got -1.", "n, eta and eps go together." or "no such
+            file; pass data_dir=FOLDER".
         names: Of the flags. A message that starts with none of them stays as it is.
     """
     name = rf"(?:{'|'.join(map(re.escape, names))})(?!\w)"
+    message = re.sub(rf"(?<![\w/-]){name}(?==)", r"--\g<0>", message)
     head = re.match(rf"{name}(?:, {name})*(?: (?:and|or) {name})?", message)
     if head is None:
         return message

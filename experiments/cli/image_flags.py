@@ -74,11 +74,11 @@ class Config:
     def _check_processes(self) -> None:
         given = [self.coordinator, self.processes, self.process]
         if not self.distributed and given != [None] * 3:
-            raise ValueError("--coordinator, --processes and --process need --distributed.")
+            raise ValueError("coordinator, processes and process need distributed=true.")
         if given == [None] * 3:
             return
         if self.coordinator is None or self.processes is None or self.process is None:
-            raise ValueError("--coordinator, --processes and --process go together.")
+            raise ValueError("coordinator, processes and process go together.")
         host, _, port = self.coordinator.rpartition(":")
         if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
             raise ValueError(f"coordinator must be HOST:PORT, got {self.coordinator!r}.")

@@ -69,7 +69,7 @@ def remedy(name: str) -> str:
     remote = REMOTES[name]
     return (
         f"download {', '.join(remote.files)} from {remote.base}/ into a folder and pass "
-        "--data_dir=FOLDER"
+        "data_dir=FOLDER"
     )
 
 
@@ -106,7 +106,7 @@ def fetch(
             if offline:
                 what = "wrong checksum" if path.exists() else "no such file"
                 raise errors.InputError(
-                    f"{path}: {what}, and --offline forbids a download; {remedy(name)}"
+                    f"{path}: {what}, and offline=True forbids a download; {remedy(name)}"
                 )
             _download(f"{base}/{file_name}", path, known_hash, allow_http_loopback)
         except _Refused as error:

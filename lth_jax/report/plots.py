@@ -17,6 +17,8 @@ from lth_jax import files
 from lth_jax.report import summary
 from lth_jax.training import methods
 
+Figure = figure.Figure
+
 
 def to_png(drawing: figure.Figure) -> bytes:
     """A figure as the bytes of a PNG file, at the resolution of the figure itself."""

@@ -74,7 +74,7 @@ def check_one_lane(sizes: training.Initial) -> None:
     needed = 4 * _bytes(sizes.weights)
     if jax.default_backend() == "cpu" and needed > _machine_bytes():
         raise ValueError(
-            f"model: one lane of it needs more than the {_machine_bytes() / 1e9:.1f} GB of this "
+            f"model, width: one lane needs more than the {_machine_bytes() / 1e9:.1f} GB of this "
             "machine."
         )
 

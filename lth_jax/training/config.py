@@ -63,7 +63,9 @@ class TrainConfig:
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("microbatch", self.microbatch >= 0, "at least 0")
         if self.microbatch and self.batch_size % self.microbatch:
-            self._check("microbatch", False, f"a divisor of batch_size={self.batch_size}")
+            raise ValueError(
+                f"microbatch must divide batch_size={self.batch_size}, got {self.microbatch}."
+            )
         for name, known in (
             ("perturb_schedule", tuple(SCHEDULES)),
             ("prune_schedule", tuple(SCHEDULES)),

@@ -94,7 +94,7 @@ def assert_holds(dataset, arrays):
 
 def one_line(error, *words):
     text = str(error.value)
-    assert "\n" not in text and "--data_dir=" in text
+    assert "\n" not in text and "data_dir=" in text
     for word in words:
         assert word in text, text
 

@@ -72,7 +72,7 @@ def left_in(folder):
 def assert_helps(error, *words):
     text = str(error.value)
     assert "\n" not in text
-    for word in (*words, "a.gz", "https://nowhere.invalid/base", "--data_dir=FOLDER"):
+    for word in (*words, "a.gz", "https://nowhere.invalid/base", "data_dir=FOLDER"):
         assert word in text, text
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_file_in_the_cache_is_replaced_and_offline_not_trusted(server,
     (folder / "a.gz").write_bytes(b"damaged")
     with pytest.raises(errors.InputError) as error:
         downloads.fetch("mnist", offline=True)
-    assert_helps(error, "wrong checksum", "--offline")
+    assert_helps(error, "wrong checksum", "offline=True")
     server.behaviour = "cut"
     with pytest.raises(errors.InputError):
         fetch(server)
@@ -141,7 +141,7 @@ def test_a_damaged_file_in_the_cache_is_replaced_and_offline_not_trusted(server,
 def test_a_missing_file_offline_is_one_line(folder):
     with pytest.raises(errors.InputError) as error:
         datasets.load("mnist", offline=True)
-    assert_helps(error, "no such file", "--offline")
+    assert_helps(error, "no such file", "offline=True")
 
 
 def test_a_cache_folder_that_cannot_be_made_is_one_line(server, folder, monkeypatch, tmp_path):

@@ -87,7 +87,7 @@ def test_flags_become_what_the_config_says():
         {},
     )
     assert config.eps == (0.0, 0.5, float("inf"))
-    assert config.augment is True and config.progress is False and config.out is None
+    assert config.train.augment is True and config.progress is False and config.out is None
     assert machine.cpu_devices == 3
 
 
@@ -157,6 +157,8 @@ def test_what_a_check_refuses_is_told_with_the_names_of_flags(argv, said):
         ("eps_unit is no flag here", "eps_unit is no flag here"),
         ("expected eps", "expected eps"),
         ("--eps must be", "--eps must be"),
+        ("no file; pass eta=FOLDER", "no file; pass --eta=FOLDER"),
+        ("a/n=3: no, and peps=4 neither", "a/n=3: no, and peps=4 neither"),
     ],
 )
 def test_dashes_go_before_names_that_a_message_starts_with(message, shown):
@@ -181,9 +183,13 @@ def test_an_error_about_the_runs_folder_is_told_with_the_flags(capsys):
 
 def test_settings_that_are_no_places_are_in_a_folders_identity():
     # A new flag that changes numbers must not be filed under places by accident: this is the list.
-    names = {f.name for f in dataclasses.fields(image_flags.Config)}
-    assert set(image_flags.AXES + image_flags.PLACES) <= names
-    assert not set(image_flags.PLACES) & {"dataset", "train_size", "model", "width", "strategy"}
+    axes = {"method", "eps", "sparsity", "seeds", "seed"}
+    places = {"preset", "data_dir", "mirror", "offline", "out", "keep_tickets", "ticket_bits"}
+    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress"}
+    places |= {"distributed", "coordinator", "processes", "process"}
+    settings = set(image_flags.Config().make_study("any", print).settings)
+    assert not settings & (axes | places)
+    assert settings | axes | places == set(flags.of([image_flags.Config()]))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What a folder promises: its name, its rows, and whose they are."""
 
-import dataclasses
 import importlib
 import math
 import resource
@@ -9,10 +8,10 @@ import shutil
 import pytest
 import small_study
 
-from experiments.cli import image_flags
-from lth_jax import errors, runs
+from experiments.cli import flags
+from lth_jax import datasets, errors, runs
 from lth_jax.runs import results
-from lth_jax.sweep import plan
+from lth_jax.sweep import plan, programs
 
 CONFIG = {"study": "s", "eps_unit": "std", "git": "a"}
 
@@ -40,18 +39,24 @@ def test_identities_are_pinned_and_a_new_defaulted_setting_renames_nothing():
         ("cifar", "474b6771e8", "22be16bddc"),
     ],
 )
-def test_the_folders_of_the_studies_are_pinned(name, plain, changed):
+def test_the_folders_of_the_studies_are_pinned(name, plain, changed, monkeypatch):
     # A change of one of these means that nobody finds an old folder again: was it meant?
-    study = importlib.import_module(f"experiments.{name}")
-    defaults = image_flags.of_lanes(image_flags.Config(), "map")
+    config = importlib.import_module(f"experiments.{name}").CONFIG
+    digits = datasets.load("digits")
 
-    def identity(config):
-        return runs.identity(image_flags.of_lanes(config, "map"), defaults)
+    def any_data(name, data_dir, train_size, **_):
+        return digits._replace(name=name, train_size=train_size or 0)
 
-    assert identity(study.CONFIG) == plain
-    assert identity(dataclasses.replace(study.CONFIG, width=0.5, prune_lr=0.2)) == changed
+    monkeypatch.setattr(datasets, "load", any_data)
+    monkeypatch.setattr(programs, "strategy_for", lambda strategy: "map")
+
+    def identity(**changed):
+        return flags.replace(config, **changed).make_study("any", print).identity
+
+    assert identity() == plain
+    assert identity(width=0.5, prune_lr=0.2) == changed
     elsewhere = {"seeds": 77, "eps": (0.5,), "out": "x", "max_lanes": 3, "lock": "wait"}
-    assert identity(dataclasses.replace(study.CONFIG, **elsewhere)) == plain
+    assert identity(**elsewhere) == plain
 
 
 def test_a_folder_from_before_a_setting_existed_has_its_default(tmp_path):
