@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import pathlib
 import tempfile
 
 import chex
@@ -10,6 +11,8 @@ import jax
 import pytest
 import small_study
 
+from lth_jax.runs import locks
+
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -17,21 +20,23 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.devices()  # The backend is up from here on: no study's main() can change these settings.
 
-_cache = pytest.StashKey[tempfile.TemporaryDirectory]()
+_shared = pytest.StashKey[str]()
+# The longest files first, so that no process is left alone with one of them in the end.
+LONGEST = ("test_readme", "test_grid", "test_study", "test_resume", "test_faults", "test_training")
 
 
 def pytest_configure(config):
     """Nearly all of a test's time is compiling: one cache for all processes of a run of the tests.
 
-    The process that starts the others makes it, tells them where it is, and removes it.
+    The process that starts the others makes its folder, tells them where it is, and removes it.
     """
     if not hasattr(config, "workerinput"):
-        config.stash[_cache] = tempfile.TemporaryDirectory(prefix="lth_jax_compiled_")
-        config.add_cleanup(config.stash[_cache].cleanup)
-        place = config.stash[_cache].name
+        made = tempfile.TemporaryDirectory(prefix="lth_jax_tests_")
+        config.add_cleanup(made.cleanup)
+        config.stash[_shared] = made.name
     else:
-        place = config.workerinput["compiled"]
-    jax.config.update("jax_compilation_cache_dir", place)
+        config.stash[_shared] = config.workerinput["shared"]
+    jax.config.update("jax_compilation_cache_dir", f"{config.stash[_shared]}/compiled")
     # JAX does not write its cache whole or not at all: who reads an entry too early compiles again.
     early = "ignore:Error reading persistent compilation cache entry:UserWarning"
     config.addinivalue_line("filterwarnings", early)
@@ -40,7 +45,13 @@ def pytest_configure(config):
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
     """Of pytest-xdist: what a worker gets to know."""
-    node.workerinput["compiled"] = node.config.stash[_cache].name
+    node.workerinput["shared"] = node.config.stash[_shared]
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(autouse=True)
@@ -73,11 +84,13 @@ def key():
 
 
 @pytest.fixture(scope="session")
-def plain(tmp_path_factory):
+def plain(pytestconfig):
     """The folder of an undisturbed run of the small study; look, do not touch."""
-    out = tmp_path_factory.mktemp("plain") / "run"
-    assert small_study.main(out) == 0
-    return out
+    shared = pathlib.Path(pytestconfig.stash[_shared])
+    with locks.hold(shared / "plain.lock", wait=True):
+        if not (shared / "plain" / "accuracy.png").exists():
+            assert small_study.main(shared / "plain") == 0
+    return shared / "plain"
 
 
 @pytest.fixture

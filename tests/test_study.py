@@ -36,6 +36,8 @@ def own_model(slope=0.0):
 def own_study(out, model=None, pruner=None, **settings):
     pruner = pruner or tiny.noisy_edge_popup()
     model = model or own_model()
+    # Blocks of one size: their programs serve all tests here.
+    settings = {"max_lanes": 2} | settings
     return lth_jax.Study(model, tiny.dataset(), pruner, tiny.CONFIG, out, **settings)
 
 
