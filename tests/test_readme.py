@@ -21,5 +21,5 @@ def test_the_examples_do_what_they_say(tmp_path, monkeypatch):
     finally:
         methods.METHODS.clear()
         methods.METHODS.update(known)
-    assert found.attempted > 40 and found.failed == 0
-    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"mine", "magnitude", "linear"}
+    assert found.attempted >= 40 and found.failed == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "extended"}
