@@ -134,8 +134,8 @@ def run(config: Config) -> list[dict[str, Any]]:
     """
     weights, dataset = construction_flags.source(config)
     facts = {"data_sha256": dataset.sha256, "target_sha256": weights and targets.digest(weights)}
-    held = theory_folder.own_folder("construction", config, ASIDE, facts, ("construction.json",))
-    with held as out:
+    folder = theory_folder.own_folder("construction", config, ASIDE, facts, ("construction.json",))
+    with folder as out:
         path = out / "construction.json"
         rows = files.read_json(path, construction_table.FIELDS, list) or []
         there = {(row["eps"], row["seed"]): row for row in rows}

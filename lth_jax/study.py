@@ -194,7 +194,7 @@ class Study:
             RunError: If the folder is in use or cannot be written. The same call goes on later.
         """
         lanes = self.lanes(methods, seeds, eps, sparsity)
-        with self.held():
+        with self.hold():
             return self.fill(lanes, on_event)
 
     def lanes(
@@ -213,7 +213,7 @@ class Study:
             return sweep.lanes(methods, eps, sparsity, seeds)
 
     @contextlib.contextmanager
-    def held(self, process: parts.Process | None = None) -> Iterator[None]:
+    def hold(self, process: parts.Process | None = None) -> Iterator[None]:
         """Holds the folder alone as long as the context lasts; `run` does it by itself.
 
         Args:
@@ -231,7 +231,7 @@ class Study:
             self._folder()
             yield
 
-    def held_part(self, process: parts.Process) -> contextlib.AbstractContextManager[None]:
+    def hold_part(self, process: parts.Process) -> contextlib.AbstractContextManager[None]:
         """Holds this process's part of the folder as long as the context lasts."""
         return locks.hold(self.path / process.lock)
 

@@ -46,13 +46,13 @@ def run(
         process = parts.Process()
         if not config.distributed:
             made = config.make_study(name, _warn)
-            stack.enter_context(made.held())
+            stack.enter_context(made.hold())
         else:
             with parts.Meeting(config.coordinator, config.processes, config.process) as meeting:
                 process = meeting.process
                 made = together.if_all_can(meeting, lambda: _hold(config, name, process, stack))
                 if process.count > 1:
-                    part = made.held_part(process)
+                    part = made.hold_part(process)
                     together.if_all_can(meeting, lambda: stack.enter_context(part))
         watcher = _Watcher(config, made, process, console)
         with watcher.bar, signals.deferred() as pending:
@@ -71,7 +71,7 @@ def _hold(
     config: Config, name: str, process: parts.Process, stack: contextlib.ExitStack
 ) -> study.Study:
     made = config.make_study(name, _warn)
-    stack.enter_context(made.held(process))
+    stack.enter_context(made.hold(process))
     return made
 
 

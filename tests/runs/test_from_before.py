@@ -40,7 +40,7 @@ def continued(monkeypatch, tmp_path, name, argv, events):
     monkeypatch.setattr(runs, "environment", lambda: {n: stored[n] for n in environment})
     (config,) = flags.read([*argv, f"--out={tmp_path / name}"], [digits.CONFIG], {})
     study = config.make_study("digits", events.append)
-    with study.held():
+    with study.hold():
         return study.fill(config.lanes(), events.append)
 
 

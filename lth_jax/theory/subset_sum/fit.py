@@ -96,7 +96,7 @@ def fit(
     started = time.perf_counter()
     answer = solvers.solve(x, z, eps, eta, objective)
     solved = time.perf_counter()
-    held = certificate.verify(x, z, eps, eta, answer)
+    checked = certificate.verify(x, z, eps, eta, answer)
     verified = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     impossible = int((answer.status == solvers.Status.IMPOSSIBLE).sum())
@@ -119,7 +119,7 @@ def fit(
         "weights": len(z),
         "found": int(answer.found.sum()),
         "impossible": impossible,
-        "verified": int((held.holds & answer.found).sum()),
+        "verified": int((checked.holds & answer.found).sum()),
         "kept": int(answer.mask.sum()),
         "candidates": drawn,
         "max_error": float(answer.error.max()),
