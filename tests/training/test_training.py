@@ -71,8 +71,10 @@ def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
 
 
 def test_the_noise_of_a_step_depends_on_the_step():
-    # Without this, the test above would pass on a loop that restarts its keys.
-    advance, state, _ = setup(methods.PRUNE, noisy=True)
+    # Without this, the test above would pass on a loop that restarts its keys. Without a rate the
+    # scores move by the noise alone.
+    still = dataclasses.replace(tiny.CONFIG, prune_lr=0.0)
+    advance, state, _ = setup(methods.PRUNE, noisy=True, config=still)
     one = advance(state, 0, 1).scores
     again = advance(advance(state, 0, 1), 0, 1).scores
     onward = advance(advance(state, 0, 1), 1, 2).scores
