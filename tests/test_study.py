@@ -208,9 +208,7 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
 def test_a_program_is_known_by_what_it_computes():
     def name(slope=0.0, bound=1.0):
         pruner = lth_jax.edge_popup(score_bound=lambda path, leaf: bound)
-        problem = sweep_runner.training.Problem(
-            own_model.__wrapped__(slope), pruner, tiny.CONFIG
-        )
+        problem = sweep_runner.training.Problem(own_model.__wrapped__(slope), pruner, tiny.CONFIG)
         return fingerprint.program(problem, tiny.dataset())
 
     first = name()
