@@ -9,6 +9,12 @@ from lth_jax import datasets, training
 from lth_jax.sweep import plan, rows
 
 
+@functools.cache
+def jitted(function, *given):
+    """One lane's program; lanes of other methods share it."""
+    return jax.jit(functools.partial(function, *given))
+
+
 def run(
     problem: training.Problem, dataset: datasets.Dataset, lane: plan.Lane
 ) -> tuple[dict[str, Any], training.Outcome]:
@@ -19,7 +25,7 @@ def run(
     """
     arrays, test = training.lane_data(dataset)
     steps_per_epoch = len(dataset.train.labels) // problem.config.batch_size
-    weights_of = jax.jit(functools.partial(training.initial, problem))
+    weights_of = jitted(training.initial, problem)
     sizes = training.lane_shapes(problem)
     history = rows.History()
     begin = origin = task = state = None
@@ -30,16 +36,15 @@ def run(
             origin = weights_of(task.key, task.scale)
             begin = (origin.weights, origin.scores)
         kind = node.stage.kind
-        start = jax.jit(functools.partial(training.start, problem, kind))
-        state = start(task, begin, origin)
+        state = jitted(training.start, problem, kind)(task, begin, origin)
         total = node.stage.steps(problem.config, steps_per_epoch)
         if total:
-            advance = jax.jit(functools.partial(training.advance, problem, kind))
+            advance = jitted(training.advance, problem, kind)
             state = advance(state, task, arrays, 0, total, total)
         begin = (state.weights, state.scores)
         images = len(dataset.validation.labels)
         history = rows.extend(history, kind, total, jax.device_get(state), images, 0.0)
-    finish = jax.jit(functools.partial(training.finish, problem))
+    finish = jitted(training.finish, problem)
     final = (state.weights, state.scores, state.model_state)
     outcome = jax.device_get(finish(*final, task, arrays, test))
     center = jax.device_get(origin.weights)

@@ -1,11 +1,11 @@
 """Two CPU devices and JAX's strict switches for every test."""
 
-import collections
 import functools
 import pathlib
 import tempfile
 
 import chex
+import compiled
 import hostile
 import jax
 import pytest
@@ -60,22 +60,11 @@ def _fresh_trace_counters():
     chex.clear_trace_counter()
 
 
-_compiled = collections.Counter()
-
-
-def _count_compiles(event, duration, **about):
-    if event == "/jax/core/compile/backend_compile_duration":
-        _compiled[about["fun_name"].removeprefix("jit(").removesuffix(")")] += 1
-
-
-jax.monitoring.register_event_duration_secs_listener(_count_compiles)
-
-
 @pytest.fixture
 def compiles():
     """Says how often XLA was asked for a program, by its name, since the test began."""
-    before = collections.Counter(_compiled)
-    return lambda: _compiled - before
+    before = compiled.counts()
+    return lambda: compiled.counts() - before
 
 
 @pytest.fixture

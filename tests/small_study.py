@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import compiled
+
 from experiments import cli, digits
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -32,8 +34,14 @@ def flags(out, **changed):
     return [f"--{name}={value}" for name, value in (FLAGS | {"out": out} | changed).items()]
 
 
+def known_by(problem):
+    """What a problem made of flags is known by: every study makes its model and pruner anew."""
+    return problem.model.architecture, problem.pruner.name, problem.pruner.scope, problem.config
+
+
 def main(out, **changed):
-    return cli.main(digits.run, digits.CONFIG, digits.__doc__, flags(out, **changed))
+    with compiled.shared(known_by):
+        return cli.main(digits.run, digits.CONFIG, digits.__doc__, flags(out, **changed))
 
 
 def start(out, cache=None, program=(), **changed):

@@ -1,7 +1,9 @@
 """The public door: a model of one's own in a resumable folder, without a command line."""
 
+import functools
 import math
 
+import compiled
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,8 +31,15 @@ class Net(nn.Module):
         return nn.Dense(10)(x)
 
 
+@functools.cache
 def own_model(slope=0.0):
     return lth_jax.from_flax(Net(slope), jnp.zeros((1, 8, 8, 1)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared_programs():
+    with compiled.shared():
+        yield
 
 
 def own_study(out, model=None, pruner=None, **settings):
@@ -111,7 +120,10 @@ def test_the_same_call_again_runs_nothing_and_changes_no_byte(whole):
     result, _ = whole
     before = small_study.tree(result.path)
     events = []
-    again = own_study(result.path, keep_tickets=True).run(**GRID, on_event=events.append)
+    # As another script would: from functions that jax has not seen.
+    model, pruner = own_model.__wrapped__(), tiny.noisy_edge_popup.__wrapped__()
+    study = own_study(result.path, model, pruner, keep_tickets=True)
+    again = study.run(**GRID, on_event=events.append)
     assert events == [lth_jax.Started(4, 0, "map", 2)]
     assert again.rows == result.rows and small_study.tree(result.path) == before
 
@@ -127,18 +139,6 @@ def test_a_folder_is_of_one_program(whole):
             own_study(result.path, model, pruner)
     with pytest.raises(lth_jax.InputError, match="width: None there, 1.0 now"):
         lth_jax.Study("lenet", tiny.dataset(), train=tiny.CONFIG, out=result.path)
-
-
-def test_a_program_is_known_by_what_it_computes():
-    def name(slope=0.0, bound=1.0):
-        pruner = lth_jax.edge_popup(score_bound=lambda path, leaf: bound)
-        problem = sweep_runner.training.Problem(own_model(slope), pruner, tiny.CONFIG)
-        return fingerprint.program(problem, tiny.dataset())
-
-    first = name()
-    jax.clear_caches()
-    assert name() == first
-    assert len({first, name(slope=0.1), name(bound=0.5)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,15 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
         }
     finally:
         methods.METHODS.pop("prune_then_roam", None)
+
+
+def test_a_program_is_known_by_what_it_computes():
+    def name(slope=0.0, bound=1.0):
+        pruner = lth_jax.edge_popup(score_bound=lambda path, leaf: bound)
+        problem = sweep_runner.training.Problem(own_model.__wrapped__(slope), pruner, tiny.CONFIG)
+        return fingerprint.program(problem, tiny.dataset())
+
+    first = name()
+    jax.clear_caches()  # In the file's last test: what was compiled so far is lost.
+    assert name() == first
+    assert len({first, name(slope=0.1), name(bound=0.5)}) == 3

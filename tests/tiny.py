@@ -1,5 +1,7 @@
 """A problem small enough for tests: 128 digits, 16 hidden units, 1 + 2 epochs of 4 steps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +17,12 @@ CONFIG = training.TrainConfig(
 EPS, SPARSITY = (0.0, 0.01, 0.03), (0.5, 0.75)
 
 
+@functools.cache
 def dataset(train_size=128):
     return datasets.load("digits", train_size=train_size)
 
 
+@functools.cache
 def noisy_edge_popup(scope="tensor"):
     """Edge-popup whose scores take a random step of their own: resuming it needs the right keys."""
     base = pruners.edge_popup(scope)
@@ -37,6 +41,7 @@ def noisy_edge_popup(scope="tensor"):
 SIZES = (64 * 16, 16 * 10)
 
 
+@functools.cache  # The very same functions each time, so that what is jitted is jitted once.
 def problem(config=CONFIG, pruner=None):
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
     model = linen.from_flax(mlp.MLP((16, 10)), image)

@@ -1,5 +1,8 @@
 """The convolution for loops equals lax's in value and gradients."""
 
+import functools
+
+import draws
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,6 +32,7 @@ def assert_close(found, expected, tolerance=1e-5):
     """Relative to the largest entry: sums of float32 in another order differ by that much."""
 
     def check(a, b):
+        a, b = np.asarray(a), np.asarray(b)
         assert a.shape == b.shape
         assert np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(b))
 
@@ -40,9 +44,8 @@ def is_ours(run, *args):
 
 
 @pytest.fixture
-def operands(key):
-    key_x, key_kernel = jax.random.split(key)
-    return jax.random.normal(key_x, (2, 9, 8, 3)), jax.random.normal(key_kernel, (3, 3, 3, 4))
+def operands():
+    return draws.normal(0, (2, 9, 8, 3), (3, 3, 3, 4))
 
 
 CASES = [
@@ -58,10 +61,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("strides", "padding", "window"), CASES)
-def test_value_and_gradients_equal_lax(key, strides, padding, window):
-    key_x, key_kernel = jax.random.split(key)
-    x = jax.random.normal(key_x, (2, 9, 8, 3))
-    kernel = jax.random.normal(key_kernel, (*window, 3, 4))
+def test_value_and_gradients_equal_lax(strides, padding, window):
+    x, kernel = draws.normal(0, (2, 9, 8, 3), (*window, 3, 4))
 
     def ours(*args, **kwargs):
         return convolution.conv_general_dilated(*args, **kwargs, backend="cpu")
@@ -82,7 +83,7 @@ def test_gradients_equal_a_sum_over_pixels_in_float64(operands):
             ** 2
         )
 
-    to_x, to_kernel = jax.grad(loss, (0, 1))(*operands)
+    to_x, to_kernel = jax.jit(jax.grad(loss, (0, 1)))(*operands)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))  # n h w i kh kw
     cotangent = 2 * np.einsum("nhwikl,klio->nhwo", windows, kernel)
     assert_close(to_kernel, np.einsum("nhwikl,nhwo->klio", windows, cotangent))
@@ -109,30 +110,28 @@ def test_only_cpu_takes_the_gradients_written_here(operands):
         assert_close(run(backend)(*operands), run("cpu")(*operands))
 
 
-@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
-def test_vmap_equals_one_at_a_time(key, axes):
-    shapes = [(2, 6, 6, 3), (3, 3, 3, 4)]
-    keys = jax.random.split(key, 2)
-    x, kernel = (
-        jax.random.normal(k, shape if axis is None else (3, *shape))
-        for k, shape, axis in zip(keys, shapes, axes, strict=True)
+@jax.jit
+@functools.partial(jax.grad, argnums=(0, 1))
+def gradient_of_same(x, kernel):
+    y = convolution.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT, backend="cpu"
     )
+    return jnp.sum(jnp.sin(y))
 
-    @jax.jit
-    @jax.grad
-    def gradient(both):
-        y = convolution.conv_general_dilated(
-            *both, (1, 1), "SAME", dimension_numbers=LAYOUT, backend="cpu"
-        )
-        return jnp.sum(jnp.sin(y))
 
-    found = jax.jit(jax.vmap(lambda *both: gradient(both), axes))(x, kernel)
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
+def test_vmap_equals_one_at_a_time(axes):
+    shapes = [(2, 6, 6, 3), (3, 3, 3, 4)]
+    pairs = zip(shapes, axes, strict=True)
+    drawn = draws.normal(0, *(shape if axis is None else (3, *shape) for shape, axis in pairs))
+    x, kernel = map(np.asarray, drawn)
+    found = jax.tree.map(np.asarray, jax.jit(jax.vmap(gradient_of_same, axes))(x, kernel))
     for lane in range(3):
         one = [a if axis is None else a[lane] for a, axis in zip((x, kernel), axes, strict=True)]
-        assert_close(jax.tree.map(lambda a, lane=lane: a[lane], found), gradient(tuple(one)))
+        assert_close(jax.tree.map(lambda a, lane=lane: a[lane], found), gradient_of_same(*one))
 
 
-def test_dilation_groups_and_other_ranks_go_to_lax(key):
+def test_dilation_groups_and_other_ranks_go_to_lax():
     x, kernel = jnp.ones((1, 6, 6, 4)), jnp.ones((3, 3, 2, 4))
     grouped = convolution.conv_general_dilated(
         x, kernel, (1, 1), "SAME", None, (2, 2), LAYOUT, feature_group_count=2
@@ -166,9 +165,9 @@ class HasSetup(nn.Module):
     "module", [Plain(), HasSetup(nn.Conv(3, (3, 3)))], ids=["compact", "field"]
 )
 def test_a_plain_flax_model_gets_the_convolution_and_keeps_its_numbers(module, key):
-    x = jax.random.normal(key, (2, 8, 8, 3))
-    variables = jax.jit(module.init)(key := jax.random.key(1), x)
-    del key
+    (x,) = draws.normal(0, (2, 8, 8, 3))
+    leaves, treedef = jax.tree.flatten(jax.eval_shape(module.init, key, x))
+    variables = treedef.unflatten(draws.normal(1, *(leaf.shape for leaf in leaves)))
 
     def plain(variables, x):
         return module.apply(variables, x)
@@ -186,10 +185,10 @@ def test_a_plain_flax_model_gets_the_convolution_and_keeps_its_numbers(module, k
     assert not is_ours(plain, variables, x)  # Nothing is left behind in the module.
 
 
-def test_a_bound_module_is_left_as_it_was(key):
+def test_a_bound_module_is_left_as_it_was():
     x = jnp.ones((1, 4, 4, 3))
-    module = nn.Conv(2, (3, 3))
-    bound = module.bind(module.init(key, x))
+    params = {"kernel": jnp.ones((3, 3, 3, 2)), "bias": jnp.ones(2)}
+    bound = nn.Conv(2, (3, 3)).bind({"params": params})
     with convolution.fast_convolutions("cpu"):
         assert is_ours(bound, x)
     assert not is_ours(bound, x)
@@ -204,7 +203,7 @@ def test_a_convolution_that_the_user_chose_is_kept(key):
 
     module = nn.Conv(2, (3, 3), conv_general_dilated=chosen)
     with convolution.fast_convolutions("cpu"):
-        module.init(key, jnp.ones((1, 4, 4, 3)))
+        jax.eval_shape(module.init, key, jnp.ones((1, 4, 4, 3)))
     assert calls
 
 
@@ -213,9 +212,8 @@ def test_a_convolution_that_the_user_chose_is_kept(key):
 def test_gradients_with_many_channels_equal_those_of_lax(padding, channels, kernel):
     # From 16 input channels on the kernel's gradient is a product of matrices.
     inward, outward = channels
-    keys = jax.random.split(jax.random.key(5), 3)
-    x = jax.random.normal(keys[0], (3, 9, 7, inward))
-    w = jax.random.normal(keys[1], (*kernel, inward, outward))
+    sizes = (3, 9, 7, inward), (*kernel, inward, outward), (3, 12, 12, outward)
+    x, w, g = draws.normal(5, *sizes)
     layout = ("NHWC", "HWIO", "NHWC")
 
     def value(function, **options):
@@ -225,11 +223,10 @@ def test_gradients_with_many_channels_equal_those_of_lax(padding, channels, kern
 
         return jax.jit(jax.grad(scalar, (0, 1)))
 
-    g = jax.random.normal(keys[2], (3, 12, 12, outward))
     ours = value(convolution.conv_general_dilated, backend="cpu")(x, w, g)
     theirs = value(jax.lax.conv_general_dilated)(x, w, g)
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.max(jnp.abs(b))))
+        np.testing.assert_allclose(a, b, atol=1e-5 * np.max(np.abs(b)))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -262,14 +259,14 @@ def test_where_nothing_is_to_convolve_it_is_lax(shape, pads):
             out = convolve(images, kernel, (1, 1), pads, dimension_numbers=LAYOUT, **backend)
             return jnp.sum(out), out
 
-        return jax.grad(loss, (0, 1), has_aux=True)(images, kernel)
+        return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(images, kernel)
 
     found = both(convolution.conv_general_dilated, backend="cpu")
     jax.tree.map(np.testing.assert_array_equal, found, both(jax.lax.conv_general_dilated))
 
 
-def test_cropping_reads_nothing_beyond_the_image(key):
-    images, pads = jax.random.normal(key, (1, 5, 5, 3)), ((-2, 1), (0, -2))
+def test_cropping_reads_nothing_beyond_the_image():
+    (images,), pads = draws.normal(0, (1, 5, 5, 3)), ((-2, 1), (0, -2))
     kernel = jnp.ones((3, 3, 3, 2))
     found = convolution.conv_general_dilated(
         images, kernel, (1, 1), pads, dimension_numbers=LAYOUT, backend="cpu"

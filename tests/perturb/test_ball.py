@@ -1,5 +1,6 @@
 """Exact ball: weights stay inside, counted in float64, and a step inside is not touched."""
 
+import draws
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,21 +18,19 @@ OPTIMIZERS = {
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
 
 
-def weights_of(key, dtype=jnp.float32):
-    key_a, key_b = jax.random.split(key)
-    return {
-        "a": (0.05 * jax.random.normal(key_a, (40, 50))).astype(dtype),
-        "b": jax.random.normal(key_b, (300,)).astype(dtype),
-    }
+def weights_of(dtype=jnp.float32):
+    a, b = draws.normal(0, (40, 50), (300,))
+    a, b = np.float32(0.05) * np.asarray(a), np.asarray(b)
+    return {"a": jnp.asarray(a.astype(dtype)), "b": jnp.asarray(b.astype(dtype))}
 
 
-def gradients(key, weights, step):
-    keys = jax.random.split(jax.random.fold_in(key, step), 2)
-    pull = {"a": keys[0], "b": keys[1]}
-    return jax.tree.map(lambda w, k: jax.random.normal(k, w.shape).astype(w.dtype), weights, pull)
+def gradients(weights, step):
+    drawn = draws.normal(step + 1, *(w.shape for w in weights.values()))
+    pairs = zip(weights.items(), drawn, strict=True)
+    return {name: jnp.asarray(np.asarray(g).astype(w.dtype)) for (name, w), g in pairs}
 
 
-def walk(key, weights, eps, optimizer, steps=6, jitted=True, **where):
+def walk(weights, eps, optimizer, steps=6, jitted=True, **where):
     tx = optax.chain(optimizer, ball.keep_in_ball(eps, **where))
 
     def step(weights, state, grads):
@@ -42,17 +41,16 @@ def walk(key, weights, eps, optimizer, steps=6, jitted=True, **where):
     state = tx.init(weights)
     weights = jax.tree.map(jnp.copy, weights)
     for i in range(steps):
-        weights, state = step(weights, state, gradients(key, weights, i))
+        weights, state = step(weights, state, gradients(weights, i))
     return weights, state
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_no_optimizer_leaves_the_ball_with_donated_buffers(name, dtype, key):
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights, dtype)
+def test_no_optimizer_leaves_the_ball_with_donated_buffers(name, dtype):
+    center = weights_of(dtype)
     for eps in [0.05, 0.0371]:
-        weights, state = walk(key_pull, center, eps, OPTIMIZERS[name])
+        weights, state = walk(center, eps, OPTIMIZERS[name])
         radius = float(rounding.round_toward_zero(eps, dtype))
         assert radius <= eps
         assert radius * 0.98 <= ball.displacement(center, weights) <= radius
@@ -61,20 +59,19 @@ def test_no_optimizer_leaves_the_ball_with_donated_buffers(name, dtype, key):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("jitted", [False, True])
-def test_updates_applied_elsewhere_stay_in_the_ball_too(jitted, dtype, key):
+def test_updates_applied_elsewhere_stay_in_the_ball_too(jitted, dtype):
     tx = ball.keep_in_ball(0.0123)
     wrap = jax.jit if jitted else lambda f: f
     update, apply = wrap(tx.update), wrap(optax.apply_updates)
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights, dtype)
+    center = weights_of(dtype)
     weights, state = center, tx.init(center)
     for i in range(4):
-        updates, state = update(gradients(key_pull, center, i), state, weights)
+        updates, state = update(gradients(center, i), state, weights)
         weights = apply(weights, updates)
         assert ball.displacement(center, weights) <= 0.0123
 
 
-def test_float64_weights_are_held_as_exactly(key):
+def test_float64_weights_are_held_as_exactly():
     with jax.enable_x64(True):
         center = np.random.default_rng(0).normal(size=2000)
         tx = ball.keep_in_ball(0.1)
@@ -86,34 +83,31 @@ def test_float64_weights_are_held_as_exactly(key):
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
 @pytest.mark.parametrize("jitted", [False, True])
-def test_eps_zero_leaves_the_weights_equal(jitted, norm, key):
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights)
-    weights, _ = walk(key_pull, center, 0.0, OPTIMIZERS["adam"], jitted=jitted, norm=norm)
+def test_eps_zero_leaves_the_weights_equal(jitted, norm):
+    center = weights_of()
+    weights, _ = walk(center, 0.0, OPTIMIZERS["adam"], jitted=jitted, norm=norm)
     for name in center:
         np.testing.assert_array_equal(weights[name], center[name])
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
 @pytest.mark.parametrize("eps", [np.inf, 100.0])
-def test_a_step_that_stays_inside_is_the_optimizers_own(eps, norm, key):
+def test_a_step_that_stays_inside_is_the_optimizers_own(eps, norm):
     """Bit for bit without jit; under jit a link keeps XLA from contracting p - lr * m."""
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights)
+    center = weights_of()
     for name in ["momentum", "adam"]:
-        held, _ = walk(key_pull, center, eps, OPTIMIZERS[name], jitted=False, norm=norm)
+        held, _ = walk(center, eps, OPTIMIZERS[name], jitted=False, norm=norm)
         free, state = center, OPTIMIZERS[name].init(center)
         for i in range(6):
-            updates, state = OPTIMIZERS[name].update(gradients(key_pull, free, i), state, free)
+            updates, state = OPTIMIZERS[name].update(gradients(free, i), state, free)
             free = optax.apply_updates(free, updates)
         for leaf in center:
             np.testing.assert_array_equal(held[leaf], free[leaf])
 
 
-def test_only_steps_that_would_leave_are_changed(key):
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights)
-    steps = gradients(key_pull, center, 0)
+def test_only_steps_that_would_leave_are_changed():
+    center = weights_of()
+    steps = gradients(center, 0)
     for norm in ["linf", "l2", "l2_global"]:
         tx = ball.keep_in_ball(1e3, norm=norm)
         held, _ = tx.update(steps, tx.init(center), center)
@@ -127,18 +121,16 @@ def test_only_steps_that_would_leave_are_changed(key):
 
 
 @pytest.mark.parametrize("eps", [1e-30, 1e-8, 1e-3, 1e30])
-def test_tiny_and_huge_balls_hold(eps, key):
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights)
-    weights, _ = walk(key_pull, center, eps, OPTIMIZERS["sgd"])
+def test_tiny_and_huge_balls_hold(eps):
+    center = weights_of()
+    weights, _ = walk(center, eps, OPTIMIZERS["sgd"])
     assert ball.displacement(center, weights) <= eps
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
-def test_eps_may_be_traced_and_batched(norm, key):
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights)
-    grads = gradients(key_pull, center, 0)
+def test_eps_may_be_traced_and_batched(norm):
+    center = weights_of()
+    grads = gradients(center, 0)
 
     def one(eps):
         tx = optax.chain(optax.sgd(1.0), ball.keep_in_ball(eps, norm=norm))
@@ -165,10 +157,9 @@ def _size(center, weights, norm):
 @pytest.mark.parametrize("unit", ["absolute", "std"])
 @pytest.mark.parametrize("norm", ["l2", "l2_global"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_l2_balls_are_held_exactly_and_used_to_the_stated_bound(dtype, norm, unit, key):
-    key_weights, key_pull = jax.random.split(key)
-    center = weights_of(key_weights, dtype)
-    weights, state = walk(key_pull, center, 0.7, OPTIMIZERS["sgd"], norm=norm, unit=unit)
+def test_l2_balls_are_held_exactly_and_used_to_the_stated_bound(dtype, norm, unit):
+    center = weights_of(dtype)
+    weights, state = walk(center, 0.7, OPTIMIZERS["sgd"], norm=norm, unit=unit)
     for name, radius in state[-1].radii.items():
         parts = [name] if norm == "l2" else list(center)
         chosen = [{part: tree[part] for part in parts} for tree in (center, weights)]
@@ -208,8 +199,8 @@ def test_a_traced_eps_is_narrowed_toward_zero_inside_jit():
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
 @pytest.mark.parametrize("jitted", [False, True])
-def test_random_points_lie_inside_and_fill_the_ball(jitted, norm, key):
-    center = weights_of(key)
+def test_random_points_lie_inside_and_fill_the_ball(jitted, norm):
+    center = weights_of()
     draw = jax.jit(ball.random_in_ball, static_argnums=3) if jitted else ball.random_in_ball
     point = draw(jax.random.key(1), center, rounding.round_toward_zero(0.05, np.float32), norm)
     assert 0.0499 < _size(center, point, norm) <= 0.05
@@ -234,8 +225,8 @@ def test_one_shared_shift_per_tensor(key):
     assert shifts[0] != shifts[1]
 
 
-def test_each_group_of_a_partition_has_its_own_ball(key):
-    params = {"weights": weights_of(key), "scores": {"a": jnp.ones(4)}}
+def test_each_group_of_a_partition_has_its_own_ball():
+    params = {"weights": weights_of(), "scores": {"a": jnp.ones(4)}}
     groups = {
         "w": optax.chain(optax.sgd(1.0), ball.keep_in_ball(0.1, unit="std")),
         "s": optax.sgd(1.0),

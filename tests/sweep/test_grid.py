@@ -6,6 +6,7 @@ import json
 import math
 
 import alone
+import compiled
 import jax
 import numpy as np
 import pytest
@@ -24,9 +25,14 @@ def run(max_lanes=16, slice_seconds=5.0):
     return runner, {e.lane: e for e in events if _ends(e)}, events
 
 
+@functools.cache
 def in_pairs():
-    """The grid in blocks of two lanes and slices of a step; its programs serve other tests."""
-    return run(max_lanes=2, slice_seconds=1e-6)
+    """The grid in blocks of two lanes and slices of a step; its programs serve other tests.
+
+    The last entry is how often XLA was asked for each program.
+    """
+    before = compiled.counts()
+    return *run(max_lanes=2, slice_seconds=1e-6), compiled.counts() - before
 
 
 def _ends(event):
@@ -78,7 +84,7 @@ def test_a_lane_alone_has_the_same_bits(method):
 
 def test_blocks_and_slices_of_any_size_give_the_same_bits():
     _, finished, events = run()
-    _, other, more = in_pairs()
+    _, other, more, _ = in_pairs()
     assert len(more) > 2 * len(events)
     for wanted, event in finished.items():
         tiny.assert_same_bits(arrays(event), arrays(other[wanted]))
@@ -103,19 +109,18 @@ def test_vmap_agrees_to_rounding():
     assert flips <= 4  # scores that are nearly tied, of 2 × 1,184
 
 
-def test_one_compile_per_kind_of_stage(compiles):
-    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", 2, slice_seconds=1e-6)
-    list(runner.run(tiny.all_lanes()))
+def test_one_compile_per_kind_of_stage():
+    *_, compiles = in_pairs()
     moving = ("perturb", "prune", "perturb_masked", "joint")
     expected = {f"advance_{kind}": 1 for kind in moving} | {"initial": 1, "finish": 1}
     expected |= {f"start_{kind}": 1 for kind in (*moving, "randomize")}
     # Counted where XLA is called, on both devices: a program for each would count twice.
     assert jax.local_device_count() == 2
-    assert {name: compiles()[name] for name in expected} == expected
+    assert {name: compiles[name] for name in expected} == expected
 
 
 def test_shared_stages_take_their_steps_once():
-    runner, _, _ = in_pairs()
+    runner, *_ = in_pairs()
     lanes_ = plan.lanes(["perturb_then_prune"], [0.01], [0.5, 0.75], [0, 1])
     last = [e for e in runner.run(lanes_) if isinstance(e, sweep.Progress)][-1]
     # 2 seeds × 4 steps of perturbing, 4 lanes × 8 steps of pruning.
@@ -171,9 +176,11 @@ def test_training_never_sees_the_test_split():
         test=datasets.Split(255 - dataset.test.images, dataset.test.labels[::-1])
     )
     wanted = plan.lanes(["joint"], [0.01], [0.5], [0, 1])
+    runner, *_ = in_pairs()
+    swapped = sweep.Runner(tiny.problem(), other, max_lanes=2)
+    swapped.programs = runner.programs
     (ours, _), (theirs, _) = (
-        [e for e in sweep.Runner(tiny.problem(), d, max_lanes=2).run(wanted) if _ends(e)]
-        for d in (dataset, other)
+        [e for e in each.run(wanted) if _ends(e)] for each in (runner, swapped)
     )
     tiny.assert_same_bits(arrays(ours), arrays(theirs))
     assert ours.row["test_accuracy"] != theirs.row["test_accuracy"]
@@ -181,7 +188,7 @@ def test_training_never_sees_the_test_split():
 
 
 def test_the_test_split_is_read_once_per_finished_block(monkeypatch):
-    runner, _, _ = in_pairs()
+    runner, *_ = in_pairs()
     reads = []
     finish = runner.programs.finish
     monkeypatch.setattr(runner.programs, "finish", lambda *a: reads.append(1) or finish(*a))

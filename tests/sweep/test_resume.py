@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 
+import compiled
 import jax
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def _slices_of_one_step(monkeypatch):
 def grid_of(max_lanes=4):
     # A stochastic pruner: with a deterministic one a resume with wrong keys would pass.
     problem = tiny.problem(pruner=tiny.noisy_edge_popup())
-    return sweep.Runner(problem, tiny.dataset(), max_lanes=max_lanes, slice_seconds=1e-6)
+    with compiled.shared():
+        return sweep.Runner(problem, tiny.dataset(), max_lanes=max_lanes, slice_seconds=1e-6)
 
 
 def finish(runner, wanted=WANTED, done=(), saved=()):
