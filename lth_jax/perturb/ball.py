@@ -40,12 +40,17 @@ def keep_in_ball(
     inside is returned as it is, so that eps = inf is the optimizer itself; eps = 0 leaves the
     weights equal. Inside optax.partition every group has its own ball.
 
+    It holds for weights and updates of 16, 32 and 64 bits and for steps of any size: a huge or
+    infinite one ends inside, too. A NaN stays NaN in its place, so that divergence is seen; all
+    other entries stay inside. XLA on a CPU takes numbers below the smallest normal one (1.2e-38 in
+    float32) for 0, and so does the ball.
+
     Args:
         eps: Radius >= 0 in units of `unit`; inf is no ball. May be traced: then it must hold the
             value meant, see `round_toward_zero`.
         norm: "linf": every entry within r. "l2": every tensor within r in Euclidean norm.
-            "l2_global": all tensors together. The l2 balls are exact, too: they use at least
-            (1 - 2e-4) of the radius, and never more than all of it.
+            "l2_global": all tensors together. The l2 balls are exact, too: never more than all of
+            the radius, and for float32 at least (1 - 2e-4) of it, as far as its numbers allow.
         unit: "absolute", or "std": eps counts standard deviations of the tensor at init
             (of all entries together for "l2_global").
 
@@ -70,7 +75,7 @@ def keep_in_ball(
             raise ValueError("keep_in_ball needs params: call update(updates, state, params).")
         errors.check_tree("params", params, state.center)
         errors.check_tree("updates", updates, state.center)
-        targets = jax.tree.map(_add, params, updates)
+        updates, targets = _targets(params, updates, norm)
         lows, highs = _box(state.center, targets, state.radii, norm)
         return jax.tree.map(_step_inside, updates, params, targets, lows, highs), state
 
@@ -85,6 +90,8 @@ def project(
     unit: Unit = "absolute",
 ) -> chex.ArrayTree:
     """The weights moved into the ball around center; those inside stay as they are.
+
+    An infinity ends inside a finite ball. A NaN stays NaN, and all other entries end inside.
 
     Args:
         center: Tree of float arrays.
@@ -161,7 +168,7 @@ def random_in_ball(
             lambda z, r, s, part: z * (r / s * part).astype(z.dtype),
             *(normals, bounds, lengths, parts),
         )
-    moved = jax.tree.map(jnp.add, center, shifts)
+    moved = jax.tree.map(lambda c, s: rounding.rounded(c + s, c.dtype), center, shifts)
     lows, highs = _box(center, moved, bounds, norm)
     return jax.tree.map(jnp.clip, moved, lows, highs)
 
@@ -236,8 +243,19 @@ def _check(eps: Eps, norm: Norm, unit: Unit) -> None:
         raise ValueError(f"eps must be a number >= 0, got {eps!r}.")
 
 
-def _add(param: jax.Array, update: jax.Array) -> jax.Array:
-    return param + update
+def _targets(
+    params: chex.ArrayTree, updates: chex.ArrayTree, norm: Norm
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """The updates, and where they lead: for an l2 norm as optax.apply_updates will round it."""
+    if norm == "linf":  # Ends that are numbers of the weights' dtype hold however one rounds.
+        return updates, jax.tree.map(jnp.add, params, updates)
+    updates = jax.tree.map(lambda u: rounding.rounded(u, u.dtype), updates)
+
+    def one(param: jax.Array, update: jax.Array) -> jax.Array:
+        target = param + update
+        return rounding.rounded(target, param.dtype).astype(target.dtype)
+
+    return updates, jax.tree.map(one, params, updates)
 
 
 def _step_inside(
@@ -248,7 +266,8 @@ def _step_inside(
     step = jnp.clip(target, low, high) - param
     # param + step rounds once more and may end one unit outside: shorten the step by one.
     landed = param + step
-    step = jnp.where((low <= landed) & (landed <= high), step, jnp.nextafter(step, 0 * step))
+    zero = jnp.where(jnp.isinf(step), 0, 0 * step)  # A step across a huge ball may overflow.
+    step = jnp.where((low <= landed) & (landed <= high), step, jnp.nextafter(step, zero))
     return jnp.where((low <= target) & (target <= high), update, step)
 
 
@@ -257,26 +276,48 @@ def _box(
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Entrywise ends of an interval inside the ball that holds the targets' projection."""
     if norm != "linf":
-        lengths = _norms(jax.tree.map(jnp.subtract, targets, center), norm)
+        moves = jax.tree.map(_move, targets, center)
+        shrinks = _shrinks(moves, norm)
+        moves = jax.tree.map(jnp.multiply, moves, shrinks)
         # Entry i may move by |t_i - w_0i| * r / length: with ends rounded inward the vector is
         # no longer than r. Inside, no entry is bounded.
-        bounds = jax.tree.map(_entry_bounds, targets, center, bounds, lengths)
+        lengths = _norms(moves, norm)
+        bounds = jax.tree.map(_entry_bounds, moves, bounds, lengths, shrinks)
     pairs = jax.tree.map(rounding.ends, center, bounds)
     is_pair = lambda x: isinstance(x, tuple) and len(x) == 2  # noqa: E731
     low = jax.tree.map(lambda pair: pair[0], pairs, is_leaf=is_pair)
     return low, jax.tree.map(lambda pair: pair[1], pairs, is_leaf=is_pair)
 
 
+def _move(target: jax.Array, center: jax.Array) -> jax.Array:
+    """target - center; an infinity counts as the largest number, a NaN as no move."""
+    move = rounding.wide(target) - rounding.wide(center)
+    most = jnp.finfo(move.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(move), 0, move), -most, most)
+
+
+def _shrinks(moves: chex.ArrayTree, norm: Norm) -> chex.ArrayTree:
+    """A power of two per tensor, nearly always 1, that keeps norms and quotients in range."""
+
+    def one(*parts: jax.Array) -> jax.Array:
+        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(m), initial=0) for m in parts]))
+        return jnp.where(largest > 2.0**64, 2.0**-100, jnp.where(largest < 2.0**-96, 2.0**64, 1))
+
+    if norm == "l2":
+        return jax.tree.map(lambda move: one(move).astype(move.dtype), moves)
+    together = one(*jax.tree.leaves(moves))
+    return jax.tree.map(lambda move: together.astype(move.dtype), moves)
+
+
 def _entry_bounds(
-    target: jax.Array, center: jax.Array, radius: jax.Array, length: jax.Array
+    move: jax.Array, radius: jax.Array, length: jax.Array, shrink: jax.Array
 ) -> jax.Array:
+    """How far each entry may move; `move` and `length` were multiplied by `shrink`."""
     wide = rounding.wide(radius)
     scale = wide / jnp.where(length > 0, length, 1) * (1 - rounding.NORM_ERROR)
-    scaled = jnp.abs(target - center) * scale.astype(target.dtype)
-    scaled = jnp.where(jnp.isnan(scaled), 0, scaled)  # An infinite step has no direction: stay.
-    return jnp.where(
-        length * (1 + rounding.NORM_ERROR) <= wide, jnp.full_like(scaled, jnp.inf), scaled
-    )
+    scaled = jnp.abs(move) * scale.astype(move.dtype)
+    inside = length * (1 + rounding.NORM_ERROR) <= wide * shrink
+    return jnp.where(inside, jnp.full_like(scaled, jnp.inf), scaled)
 
 
 def _norms(tree: chex.ArrayTree, norm: Norm) -> chex.ArrayTree:

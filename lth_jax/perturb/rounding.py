@@ -41,14 +41,25 @@ def ends(center: jax.Array, radius: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _upper_end(center: jax.Array, radius: jax.Array) -> jax.Array:
-    end = center + radius
-    virtual = end - center
-    error = (center - (end - virtual)) + (radius - virtual)
-    return jnp.where(error < 0, jnp.nextafter(end, jnp.full_like(end, -jnp.inf)), end)
+    exact = center.astype(jnp.promote_types(center.dtype, radius.dtype))
+    end = exact + radius
+    virtual = end - exact
+    error = (exact - (end - virtual)) + (radius - virtual)
+    # A sum that overflows is too large as well, unless there is no bound.
+    above = (error < 0) | (jnp.isposinf(end) & (radius < jnp.inf))
+    end = jnp.where(above, jnp.nextafter(end, jnp.full_like(end, -jnp.inf)), end)
+    return end if end.dtype == center.dtype else _narrow_down(end, center.dtype)
 
 
 def norm(x: jax.Array) -> jax.Array:
-    """Euclidean norm, summed in blocks of 64, so that its relative error stays under NORM_ERROR."""
+    """Euclidean norm, summed in blocks of 64, so that its relative error stays under NORM_ERROR.
+
+    Args:
+        x: [...] float, the largest entry 0 or within 2^±96: beyond, the quotients flush to zero.
+
+    Returns:
+        [] float32, or float64.
+    """
     x = jnp.abs(wide(x)).reshape(-1)
     largest = jnp.max(x, initial=0)
     x = (x / jnp.where(largest > 0, largest, 1)) ** 2
@@ -63,12 +74,27 @@ def wide(x: jax.Array) -> jax.Array:
 
 
 def narrow_toward_zero(x: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Casts numbers >= 0; XLA may keep excess precision through a pair of casts, so via bits."""
+    """Casts numbers >= 0 without rounding up."""
     x = jnp.asarray(x)
-    if jnp.finfo(dtype).bits >= jnp.finfo(x.dtype).bits:
-        return x.astype(dtype)
+    # Not by size: float16 and bfloat16 hold different numbers.
+    exact = jnp.promote_types(x.dtype, dtype) == dtype
+    return x.astype(dtype) if exact else _narrow_down(x, dtype)
+
+
+def rounded(x: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Casts to the nearest; XLA may keep excess precision through a pair of casts, so via bits."""
+    x = x.astype(dtype)
+    size = jnp.finfo(dtype).bits
+    if size > 32:
+        return x
+    bits = {16: jnp.uint16, 32: jnp.uint32}[size]
+    seen: jax.Array = lax.bitcast_convert_type(lax.bitcast_convert_type(x, bits), dtype)
+    return seen
+
+
+def _narrow_down(x: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Casts to the largest number of a narrower dtype that is not above x >= its lowest."""
     narrow = x.astype(dtype)
-    bits = {16: jnp.uint16, 32: jnp.uint32}[jnp.finfo(dtype).bits]
-    seen = lax.bitcast_convert_type(lax.bitcast_convert_type(narrow, bits), dtype)
-    below = jnp.nextafter(narrow, jnp.zeros_like(narrow))
-    return jnp.where(seen.astype(x.dtype) > x, below, narrow)
+    below = jnp.nextafter(narrow, jnp.full_like(narrow, -jnp.inf))
+    both = jnp.promote_types(x.dtype, dtype)
+    return jnp.where(rounded(x, dtype).astype(both) > x.astype(both), below, narrow)
