@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lth_jax.theory import construction, subset_sum
-from lth_jax.theory.construction import examination, random_network
+from lth_jax.theory.construction import examination, network_certificate, random_network
 from lth_jax.theory.subset_sum import bounds
 
 TINY = 5e-324  # the smallest float64
@@ -73,3 +73,43 @@ def test_values_that_no_bound_fits_are_refused(eta, eps, probability):
         for bound in (bounds.lower_by_volume, lambda *a: bounds.success_upper_bound(5, *a)):
             with pytest.raises(ValueError, match="expected"):
                 bound(eta, eps)
+
+
+def test_products_that_underflow_are_bounded():
+    """400 products of 1.6e-324, each of which float64 computes as 0."""
+    value = 1e-162 * 4**-0.5
+    w = np.full((1, 400), value)
+    for matrix in (w, w.T):
+        exact = 400 * fractions.Fraction(value) ** 2
+        assert fractions.Fraction(network_certificate.norm_bound(matrix)) ** 2 >= exact
+        assert fractions.Fraction(network_certificate._row_norm(w)) ** 2 >= exact
+    target = [np.full((400, 1), value), np.full((1, 400), value)]
+    nothing = [np.zeros_like(matrix) for matrix in target]
+    layers = [network_certificate.Layer(n, -n, n, n) for n in nothing]
+    for domain in network_certificate.DOMAINS:
+        found = network_certificate.bound(target, layers, domain)  # At x = 1 f is `exact`, g 0.
+        assert min(fractions.Fraction(b) for b in found[:3]) >= exact
+        assert fractions.Fraction(found.rounding) >= exact  # float64 says f(1) is 0.
+
+
+def test_the_scales_of_many_layers_are_multiplied_exactly():
+    """Five scales of 8 bits: their product takes 40 bits, and float32 holds 24."""
+    scales = tuple(n / 128 for n in (159, 165, 197, 203, 131))
+    exact = math.prod(fractions.Fraction(scale) for scale in scales)
+    layout = random_network.Layout((1,) * 6, (1,) * 5, 1, "uniform", scales)
+    one = np.ones((1, 1), np.float32)
+    weights = {f"RedundantBlock_{i}": {"weight1": one, "weight2": one} for i in range(5)}
+    x = np.random.default_rng(0).uniform(1, 2, (4000, 1)).astype(np.float32)
+    logits = jax.jit(random_network.as_model(layout).apply)(weights, {}, x)[0]
+    off = np.asarray(logits, np.float64) / (x.astype(np.float64) * float(exact)) - 1
+    # Roundings of single inputs cancel; what is left is that of the product, here 5e-8.
+    assert abs(off.mean()) < 3e-9
+
+
+def test_large_scales_do_not_overflow_before_the_output_does():
+    layout = random_network.Layout((1, 1, 1), (1, 1), 1, "uniform", (2.0**100, 2.0**100))
+    small = np.full((1, 1), 2.0**-100, np.float32)
+    block = {"weight1": np.ones((1, 1), np.float32), "weight2": small}
+    weights = {"RedundantBlock_0": block, "RedundantBlock_1": block}
+    logits, _ = random_network.as_model(layout).apply(weights, {}, np.ones((1, 1), np.float32))
+    assert float(logits[0, 0]) == 1.0
