@@ -90,13 +90,18 @@ def save(
         Size in bytes.
 
     Raises:
-        ValueError: If a tree does not fit, a kept weight left the ball, or moved without `bits`.
+        ValueError: If a tree does not fit or is none that `load` would return, a kept weight left
+            the ball, or moved without `bits`.
         OSError: If it cannot be written.
     """
     centers, finals = leaves.arrays(center), leaves.arrays(weights)
     marks = leaves.flatten(masks)
     if not list(centers) == list(finals) == list(marks):
         raise ValueError("expected center, weights and masks to be nested dicts with equal keys.")
+    if isinstance(origin, origins.ConstructionOrigin) and not embed_weights:
+        origins.count(origin)
+    if sum(leaf.size for leaf in centers.values()) > origins.MOST:
+        raise ValueError(f"expected at most {origins.MOST} weights.")
     storage = _Storage(bits, eps, embed_weights)
     described, payload = [], []
     for name, start in centers.items():
