@@ -27,7 +27,12 @@ Regenerate = Callable[[Mapping[str, Any], chex.ArrayTree], chex.ArrayTree]
 
 
 class Ticket(NamedTuple):
-    """What a file holds."""
+    """What a file holds.
+
+    What the network's inputs are: of a construction, pixels in [0, 1]; of an image study,
+    (pixel - mean) / std per channel, with mean and std of header["note"] and pixels in the data's
+    raw units (digits 0 to 16, else 0 to 255).
+    """
 
     weights: chex.ArrayTree  # the pruned network: float32 tree, 0 where the mask is False
     masks: chex.ArrayTree  # bool tree, None where a leaf is not pruned
