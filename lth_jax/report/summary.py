@@ -27,6 +27,14 @@ class Cell(NamedTuple):
     accuracy: dict[str, statistics.Mean]  # by FIELDS
     against: dict[str, statistics.Paired]  # test accuracy, by BASELINES
     diverged: int
+    validation: dict[int, float]  # validation accuracy by seed, of the runs that did not diverge
+
+
+class Best(NamedTuple):
+    """The cell that validation prefers, and by how many seeds."""
+
+    cell: Cell
+    n: int
 
 
 def _by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, dict[int, Mapping[str, Any]]]:
@@ -67,7 +75,9 @@ def cells(rows: Iterable[Mapping[str, Any]]) -> list[Cell]:
             against[name] = statistics.paired([a for a, _ in both], [b for _, b in both])
         fine = [row for row in seeds.values() if _fine(row)]
         accuracy = {field: statistics.mean([row[field] for row in fine]) for field in FIELDS}
-        found.append(Cell(method, eps, sparsity, accuracy, against, len(seeds) - len(fine)))
+        validation = {seed: row["val_accuracy"] for seed, row in seeds.items() if _fine(row)}
+        diverged = len(seeds) - len(fine)
+        found.append(Cell(method, eps, sparsity, accuracy, against, diverged, validation))
     return found
 
 
@@ -108,21 +118,35 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def best_sparsity(some: Sequence[Cell]) -> list[Cell]:
+def best_sparsity(some: Sequence[Cell]) -> list[Best]:
     """For every method and eps with several sparsities, the one that validation prefers.
+
+    The sparsities are compared on the seeds that they share: on others, a sparsity at which only a
+    lucky seed survived could win. One at which every run diverged does not take part.
 
     Args:
         some: From `cells`.
 
     Returns:
-        One cell each; the choice never looks at the test split.
+        One each, if there is a shared seed; the choice never looks at the test split.
     """
     groups: dict[tuple[str, float | str | None], list[Cell]] = {}
     for cell in some:
-        if cell.accuracy["val_accuracy"].n:
+        if cell.validation:
             groups.setdefault((cell.method, cell.eps), []).append(cell)
     return [
-        max(group, key=lambda cell: cell.accuracy["val_accuracy"].mean)
-        for group in groups.values()
-        if len(group) > 1
+        best for group in groups.values() if len(group) > 1 and (best := _best(group)) is not None
     ]
+
+
+def _best(group: Sequence[Cell]) -> Best | None:
+    shared = [
+        seed for seed in group[0].validation if all(seed in cell.validation for cell in group)
+    ]
+    if not shared:
+        return None
+
+    def mean(cell: Cell) -> float:
+        return statistics.mean([cell.validation[seed] for seed in shared]).mean
+
+    return Best(max(group, key=mean), len(shared))

@@ -41,15 +41,26 @@ def accuracy_table(cells: Sequence[summary.Cell], title: str) -> rich.table.Tabl
 
 
 def best_lines(cells: Sequence[summary.Cell]) -> list[str]:
-    """A sentence for every method and eps with several sparsities: the one validation prefers."""
+    """A sentence for every method and eps with several sparsities: the one validation prefers.
+
+    It names the seeds that the choice was made by, and those of the test accuracy (all that did
+    not diverge).
+    """
     lines = []
-    for cell in summary.best_sparsity(cells):
+    for cell, shared in summary.best_sparsity(cells):
         eps = "" if cell.eps is None else f", eps {cell.eps}"
+        seeds = f"{shared} shared seed{'' if shared == 1 else 's'}"
         test = _percent(cell.accuracy["test_accuracy"])
         lines.append(
-            f"best sparsity by validation: {cell.method}{eps}: {cell.sparsity}, test {test}"
+            f"best sparsity by validation on {seeds}: {cell.method}{eps}: {cell.sparsity}, "
+            f"test {test} ({_count(cell)})"
         )
     return lines
+
+
+def _count(cell: summary.Cell) -> str:
+    diverged = f", {cell.diverged} more diverged" if cell.diverged else ""
+    return f"n {cell.accuracy['test_accuracy'].n}{diverged}"
 
 
 def as_text(table: rich.table.Table, width: int) -> str:

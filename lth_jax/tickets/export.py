@@ -26,13 +26,17 @@ def export(
 
     Raises:
         OSError: If it cannot be written.
-        ValueError: If two names are the same when joined.
+        ValueError: If the weights are no nested dicts by names of text, if two names are the same
+            when joined, or one is `__metadata__`, which the format reserves.
     """
+    leaves.flatten(weights)
     weights = weights if masks is None else selection.apply_mask(weights, masks)
     named = leaves.arrays(weights)
     flat = {"/".join(map(str, path)): np.asarray(leaf, order="C") for path, leaf in named.items()}
     if len(flat) < len(named):
         raise ValueError("expected names that differ when joined by '/'.")
+    if "__metadata__" in flat:
+        raise ValueError("expected another name than __metadata__, which safetensors reserves.")
     content = safetensors.numpy.save(flat)
     files.write(path, content)
     return len(content)

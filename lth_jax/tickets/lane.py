@@ -62,7 +62,7 @@ def keep(
         scaled: Whether they were multiplied by 1/√(kept fraction).
         bits: 0 stores the kept weights themselves, else the perturbation in so many bits per
             weight, beside the seed that draws the rest again.
-        dataset: For its name, and what its inputs are normalized by.
+        dataset: For its name, and what its inputs are normalized by, in raw units.
 
     Raises:
         RunError: If it cannot be written.
@@ -89,7 +89,8 @@ def keep(
             note={
                 "test_accuracy": row["test_accuracy"],
                 "dataset": dataset.name,
-                # What its inputs are normalized by, per channel: (pixel - mean) / std.
+                # What its inputs are normalized by, per channel: (pixel - mean) / std, all three in
+                # the data's raw units (digits 0 to 16, else 0 to 255).
                 "mean": np.asarray(dataset.mean, float).tolist(),
                 "std": np.asarray(dataset.std, float).tolist(),
             },

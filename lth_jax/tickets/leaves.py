@@ -13,21 +13,46 @@ Path = tuple[str, ...]
 Leaf = TypeVar("Leaf")
 
 
-def flatten(tree: chex.ArrayTree, path: Path = ()) -> dict[Path, npt.NDArray[Any] | None]:
-    """{path: NumPy array, or None} of nested dicts, sorted by name."""
+def flatten(tree: chex.ArrayTree) -> dict[Path, npt.NDArray[Any] | None]:
+    """{path: NumPy array, or None} of nested dicts, sorted by name.
+
+    Raises:
+        ValueError: If it is anything else: lists, a bare array, names that are no text or empty.
+    """
     if not isinstance(tree, Mapping):
-        return {path: None if tree is None else np.asarray(tree)}
+        raise ValueError(f"expected nested dicts of arrays, got {_kind(tree)} at the root.")
+    return _flatten(tree, ())
+
+
+def _flatten(tree: chex.ArrayTree, path: Path) -> dict[Path, npt.NDArray[Any] | None]:
+    if not isinstance(tree, Mapping):
+        return {path: None if tree is None else _array(tree, path)}
+    for name in tree:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"expected names that are text and not empty, got {name!r} in {path}.")
     found: dict[Path, npt.NDArray[Any] | None] = {}
     for name in sorted(tree):
-        found |= flatten(tree[name], (*path, name))
+        found |= _flatten(tree[name], (*path, name))
     return found
+
+
+def _array(leaf: Any, path: Path) -> npt.NDArray[Any]:
+    """A leaf as NumPy array; a list is none, though NumPy would stack it."""
+    array = None if isinstance(leaf, list | tuple) else np.asarray(leaf)
+    if array is None or array.dtype.kind in "OSUTmM":
+        raise ValueError(f"expected an array of numbers, got {_kind(leaf)} at {path}.")
+    return array
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a value of type {type(value).__name__}"
 
 
 def arrays(tree: chex.ArrayTree) -> dict[Path, npt.NDArray[Any]]:
     """{path: NumPy array} of nested dicts without None, sorted by name.
 
     Raises:
-        ValueError: If a leaf is None.
+        ValueError: As `flatten`, or if a leaf is None.
     """
     found = {}
     for path, leaf in flatten(tree).items():

@@ -27,7 +27,12 @@ Regenerate = Callable[[Mapping[str, Any], chex.ArrayTree], chex.ArrayTree]
 
 
 class Ticket(NamedTuple):
-    """What a file holds."""
+    """What a file holds.
+
+    What the network's inputs are: of a construction, pixels in [0, 1]; of an image study,
+    (pixel - mean) / std per channel, with mean and std of header["note"] and pixels in the data's
+    raw units (digits 0 to 16, else 0 to 255).
+    """
 
     weights: chex.ArrayTree  # the pruned network: float32 tree, 0 where the mask is False
     masks: chex.ArrayTree  # bool tree, None where a leaf is not pruned
@@ -90,13 +95,18 @@ def save(
         Size in bytes.
 
     Raises:
-        ValueError: If a tree does not fit, a kept weight left the ball, or moved without `bits`.
+        ValueError: If a tree does not fit or is none that `load` would return, a kept weight left
+            the ball, or moved without `bits`.
         OSError: If it cannot be written.
     """
     centers, finals = leaves.arrays(center), leaves.arrays(weights)
     marks = leaves.flatten(masks)
     if not list(centers) == list(finals) == list(marks):
         raise ValueError("expected center, weights and masks to be nested dicts with equal keys.")
+    if isinstance(origin, origins.ConstructionOrigin) and not embed_weights:
+        origins.count(origin)
+    if sum(leaf.size for leaf in centers.values()) > origins.MOST:
+        raise ValueError(f"expected at most {origins.MOST} weights.")
     storage = _Storage(bits, eps, embed_weights)
     described, payload = [], []
     for name, start in centers.items():

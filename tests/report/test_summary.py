@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from lth_jax.report import plots, summary
+from lth_jax.report import plots, summary, table
 
 
 def row(method, eps, sparsity, seed, test, val=None, diverged=None):
@@ -41,7 +41,27 @@ def test_pairs_are_by_seed_and_divergence_is_counted_not_averaged():
 
 def test_the_best_sparsity_is_chosen_without_the_test_split():
     best = summary.best_sparsity(summary.cells(ROWS))
-    assert [(c.eps, c.sparsity) for c in best] == [(0.1, 0.5)]
+    assert [(b.cell.eps, b.cell.sparsity) for b in best] == [(0.1, 0.5)]
+
+
+def test_the_best_sparsity_is_chosen_among_equal_seeds_and_says_how_many():
+    """A lucky seed is no argument for the sparsity at which the other four diverged."""
+    rows = [row("joint", 0.1, 0.5, s, 0.7, val=0.8 + (s == 0) / 10) for s in range(5)]
+    rows += [row("joint", 0.1, 0.9, 0, 0.6, val=0.85)]
+    rows += [row("joint", 0.1, 0.9, s, None, diverged=7) for s in range(1, 5)]
+    rows += [row("joint", 0.1, 0.99, s, None, diverged=7) for s in range(5)]
+    cells = summary.cells(rows)
+    (best,) = summary.best_sparsity(cells)
+    assert (best.cell.sparsity, best.n) == (0.5, 1)
+    (line,) = table.best_lines(cells)
+    assert "0.5, test 70.00" in line and "n 5" in line and "1 shared seed:" in line
+    # Without a seed in common there is nothing to choose by.
+    apart = [row("joint", 0.1, 0.5, 0, 0.7), row("joint", 0.1, 0.9, 1, 0.8)]
+    assert summary.best_sparsity(summary.cells(apart)) == []
+    assert table.best_lines(summary.cells(ROWS)) == [
+        "best sparsity by validation on 3 shared seeds: joint, eps 0.1: 0.5, "
+        "test 83.03 ± 2.49 (n 3, 1 more diverged)"
+    ]
 
 
 def test_csv_has_a_line_per_cell_and_no_nan():

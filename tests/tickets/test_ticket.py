@@ -13,6 +13,7 @@ import safetensors.numpy
 from lth_jax import errors, models, tickets
 from lth_jax.masks import selection
 from lth_jax.theory import construction
+from lth_jax.theory.construction import random_network
 from lth_jax.tickets import origin
 
 FIXTURES = pathlib.Path(__file__).parent
@@ -254,6 +255,51 @@ def test_trees_that_do_not_fit_are_refused(tmp_path):
         tickets.save(tmp_path / "a", half, half, masks, drawn)
     with pytest.raises(ValueError, match="equal keys"):
         tickets.save(tmp_path / "a", center, weights, {"Dense_0": None}, drawn)
+
+
+ODD = {
+    "a bare array": np.zeros(3, np.float32),
+    "a list": [np.zeros(3, np.float32)] * 2,
+    "a tuple": (np.zeros(3, np.float32),),
+    "a list in a dict": {"a": [np.zeros(3, np.float32)] * 2},
+    "a number as name": {3: np.zeros(3, np.float32)},
+    "names of two kinds": {3: np.zeros(3, np.float32), "a": np.zeros(3, np.float32)},
+    "an empty name": {"a": {"": np.zeros(3, np.float32)}},
+    "no array": {"a": "text"},
+    "an object": {"a": object()},
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("tree", ODD.values(), ids=list(ODD))
+def test_only_nested_dicts_by_names_of_text_are_written(tmp_path, tree):
+    """What came back would be another tree, or nothing at all."""
+    with pytest.raises(ValueError) as caught:
+        tickets.export(tmp_path / "a", tree)
+    assert "\n" not in str(caught.value)
+    for embed in (True, False):
+        with pytest.raises(ValueError) as caught:
+            tickets.save(tmp_path / "a", tree, tree, tree, {"recipe": "x"}, embed_weights=embed)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_name_that_safetensors_reserves_is_not_exported(tmp_path):
+    with pytest.raises(ValueError, match="__metadata__"):
+        tickets.export(tmp_path / "a", {"__metadata__": np.zeros(3, np.float32)})
+    tickets.export(tmp_path / "b", {"a": {"__metadata__": np.zeros(3, np.float32)}})
+    assert set(safetensors.numpy.load_file(tmp_path / "b")) == {"a/__metadata__"}
+
+
+def test_what_load_would_find_too_large_is_not_saved(tmp_path):
+    layout = random_network.Layout((1, 1), (20_000,), 1, "uniform", (1.0,))
+    center = jax.tree.map(
+        np.asarray, random_network.draw(jax.random.key(0), layout._replace(widths=(2,)))
+    )
+    masks = jax.tree.map(lambda w: np.ones(w.shape, bool), center)
+    with pytest.raises(ValueError, match="too large"):
+        tickets.save(tmp_path / "a", center, center, masks, origin.ConstructionOrigin(0, layout))
+    assert not (tmp_path / "a").exists()
 
 
 def write_fixtures():

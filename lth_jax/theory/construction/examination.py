@@ -82,6 +82,8 @@ def widths_by_theory(
     sizes = [a * b for a, b in zip(layout.sizes, layout.sizes[1:], strict=False)]
     share = delta / (layout.halves * sum(sizes))
     etas = [eta / scale for scale in layout.scales]
+    if min(etas) + eps == 0:  # η / scale underflows.
+        return None
     enough = [int(bounds.candidates(e, eps, share)) for e in etas]
     least = [int(bounds.lower_by_density(e, eps, 0.5)) for e in etas]
     mean_enough, mean_least = (

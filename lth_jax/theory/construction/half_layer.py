@@ -77,7 +77,9 @@ class HalfLayer:
             n; the subsets are chosen.
         """
         window = max(self.eta / self.scale, self.eps)
-        n = int(min(max(math.log2(1 / window), 1), limit)) if window < 1 else 1
+        # Where 1 / window overflows, no number of candidates that can be tried is enough.
+        hits = math.log2(1 / window) if window > 1e-300 else math.inf
+        n = int(min(max(hits, 1), limit)) if window < 1 else 1
         self.choose(n, "first")
         left = np.flatnonzero(~self.found)
         if not left.size:

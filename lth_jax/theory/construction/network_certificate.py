@@ -16,6 +16,7 @@ import numpy.typing as npt
 Domain = Literal["cube", "ball"]  # [0, 1]^d, or ‖x‖∞ <= 1
 DOMAINS: tuple[Domain, ...] = typing.get_args(Domain)
 _U = 2.0**-53
+_TINY = 2.0**-1074  # The smallest float64: a product that underflows is off by half of it.
 
 Matrix = npt.NDArray[np.float64]
 
@@ -44,7 +45,13 @@ def _up(x: float, terms: int) -> float: ...
 def _up(x: Matrix, terms: int) -> Matrix: ...
 def _up(x: Any, terms: int) -> Any:
     """Rounds a computed sum of `terms` non-negative products up to above the exact one."""
-    return np.nextafter(x * (1 + 4 * (terms + 8) * _U), np.inf)
+    room = 4 * (terms + 8)
+    return np.nextafter(x * (1 + room * _U) + room * _TINY, np.inf)
+
+
+def _frobenius(x: Matrix) -> np.float64:
+    """The ℓ2 norm of all entries; squares that underflow count as the largest they may be."""
+    return np.float64(np.linalg.norm(x) + np.sqrt(np.count_nonzero(x)) * 2.0**-537)
 
 
 class _Parts(NamedTuple):
@@ -80,10 +87,10 @@ def norm_bound(matrix: Matrix, error: Matrix | float = 0.0) -> float:
     values, vectors = np.linalg.eigh(gram)
     largest = np.abs(values).max()
     room = 8 * k * (k + 8) * _U  # Of a product of two matrices with columns of norm about 1.
-    square = 1 + np.linalg.norm(vectors.T @ vectors - np.eye(k)) + room
-    rest = np.linalg.norm(gram - (vectors * values) @ vectors.T) + room * largest
-    rest += 4 * (m + 8) * _U * np.linalg.norm(wide) ** 2
-    total = _up(np.sqrt(_up(largest * square + rest, m * k)), 1) + np.linalg.norm(error)
+    square = 1 + _frobenius(vectors.T @ vectors - np.eye(k)) + room
+    rest = _frobenius(gram - (vectors * values) @ vectors.T) + room * largest
+    rest += 4 * (m + 8) * _U * _frobenius(wide) ** 2
+    total = _up(np.sqrt(_up(largest * square + rest, m * k)), 1) + _frobenius(np.asarray(error))
     return float(_up(total, m * k))
 
 
@@ -145,7 +152,7 @@ def _norm(x: Matrix, error: Matrix | float, rows: bool) -> float:
 
 def _size(vector: Matrix, rows: bool) -> float:
     """The ℓ2 norm, or, where the last layer is taken row by row, the largest entry."""
-    return float(np.max(vector) if rows else np.linalg.norm(vector))
+    return float(np.max(vector) if rows else _frobenius(vector))
 
 
 def _first_l2(
@@ -193,10 +200,12 @@ def _evaluation_rounding(target: Sequence[Matrix], layers: Sequence[Layer]) -> f
         [np.maximum(np.abs(g.plus), 0 if g.minus is None else np.abs(g.minus)) for g in layers],
     ):
         size, terms = np.ones(matrices[0].shape[1]), 0
+        lost = np.zeros(len(size))  # By products that underflow.
         for matrix in matrices:
             size = _up(matrix @ size, matrix.shape[1])
+            lost = _up(matrix @ lost, matrix.shape[1])
             terms += 2 * matrix.shape[1] + 8
-        total += float(size.max()) * terms * 2 * _U
+        total += float(size.max()) * terms * 2 * _U + float(lost.max())
     return float(_up(total, 2))
 
 

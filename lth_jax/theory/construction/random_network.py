@@ -46,16 +46,39 @@ class Layout(NamedTuple):
 class _Network(nn.Module):
     sizes: Sequence[int]
     copies: Sequence[int]
-    scale: float
+    gains: Sequence[float]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, ...] inputs to [b, sizes[-1]] outputs."""
         x = x.reshape(len(x), -1)
+        last = len(self.copies) - 1
         for index, (width, copies) in enumerate(zip(self.sizes[1:], self.copies, strict=True)):
             x = mlp.RedundantBlock(width, copies, initializers.uniform)(x)
-            x = nn.relu(x) if index < len(self.copies) - 1 else x
-        return jnp.multiply(x, jnp.float32(self.scale))
+            if index == last or self.gains[index] != 1:
+                x = jnp.multiply(x, jnp.float32(self.gains[index]))
+            x = x if index == last else nn.relu(x)
+        return x
+
+
+def _gains(scales: Sequence[float]) -> list[float]:
+    """What each layer's outputs are multiplied by: together the product of the scales, exactly.
+
+    The scales are positive, so they may be applied after later layers: as late as float32 can hold
+    their product, which for three layers or fewer is at the output.
+    """
+    gains = [1.0] * len(scales)
+    gain = 1.0
+    for index, scale in enumerate(scales):
+        with np.errstate(over="ignore"):
+            fits = float(np.float32(gain * scale)) == gain * scale
+        if not fits:
+            if index:
+                gains[index - 1] = gain
+            gain = 1.0
+        gain *= scale
+    gains[-1:] = [gain]
+    return gains
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "kind"))
@@ -123,9 +146,10 @@ def block(xp: Any, rows: Sequence[Any], shape: tuple[int, int], n: int) -> dict[
 def as_model(layout: Layout) -> models.Model:
     """The network as an ordinary Model: inputs [b, ...] float32 -> logits [b, out].
 
-    The product of the layers' scales multiplies the output. Its `init` draws the candidates.
+    The product of the layers' scales multiplies the output, or, where float32 cannot hold it,
+    parts of it the outputs of layers before. Its `init` draws the candidates.
     """
-    network = _Network(layout.sizes, layout.copies, math.prod(layout.scales))
+    network = _Network(layout.sizes, layout.copies, _gains(layout.scales))
     example = jax.ShapeDtypeStruct((1, layout.sizes[0]), jnp.float32)
     apply = models.from_flax(network, example).apply
     return models.Model(lambda key: (draw(key, layout), {}), apply)

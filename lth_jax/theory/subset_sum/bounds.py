@@ -5,6 +5,7 @@ in W has an error <= η. Published: Lueker (1998); Xiong, Liao and Kyrillidis (2
 `candidates` and the two lower bounds are ours.
 """
 
+import functools
 import math
 from fractions import Fraction
 
@@ -75,13 +76,25 @@ def _growth_steps(rise: float, eps: float, delta: float) -> int:
     return n
 
 
+def _log_ratio(a: float, b: float) -> float:
+    """ln(a / b), also where a / b overflows; b > 0."""
+    ratio = a / b
+    return math.log(ratio) if ratio < math.inf else math.log(a) - math.log(b)
+
+
+def _lg_inverse(b: float) -> float:
+    """lg(1 / b), also where 1 / b overflows; b > 0."""
+    inverse = 1 / b
+    return math.log2(inverse) if inverse < math.inf else -math.log2(b)
+
+
 def _candidates_at(eta: float, eps: float, delta: float) -> float:
     best = math.inf
     if eta > 0 and eps <= eta / 2:
-        rise = math.log2(1 / (eta + eps)) + math.log(2 / eta)
+        rise = _lg_inverse(eta + eps) + _log_ratio(2, eta)
         best = _growth_steps(max(rise, 0.0), eps, delta)
     if eta + eps > 0 and eps + eta / 2 > 0:
-        rise = math.log2(1 / (eta + eps)) + math.log(1 / (eps + eta / 2))
+        rise = _lg_inverse(eta + eps) + _log_ratio(1, eps + eta / 2)
         for spare in range(1, 200):
             lost = (spare + 1) * 2.0**-spare
             if spare >= best or lost < delta * 1e-6:
@@ -125,6 +138,31 @@ def candidates(eta: float, eps: float, delta: float) -> float:
     return min(_candidates_at(eta, value, delta) for value in smaller)
 
 
+def _check(eta: float, eps: float, probability: float = 0.5) -> None:
+    if not (eta >= 0 and eps >= 0 and 0 <= probability <= 1):
+        raise ValueError(
+            "expected eta, eps >= 0 and a probability of 0 to 1, "
+            f"got {eta}, {eps} and {probability}."
+        )
+
+
+def _times(count: int, share: float) -> float:
+    """Count · share, also where the count is too large for a float."""
+    try:
+        return count * share
+    except OverflowError:
+        product = Fraction(count) * Fraction(share)
+        return float(product) if product < 1 else 1.0  # More than enough for every caller.
+
+
+def _surely_too_few(eta: float, eps: float, enough: float) -> int:
+    """A number of candidates, all n below which have 2^n·2(η+nε) < enough / 2."""
+    n = 0
+    while math.ldexp(min(1.0, 2 * (eta + (n + 1) * eps)), n) < enough / 2:
+        n += 1
+    return n
+
+
 def lower_by_volume(eta: float, eps: float) -> float:
     """The least n with Σ_k C(n,k) min(1, 2η+2kε) >= 1: fewer candidates never cover W (ours).
 
@@ -136,21 +174,27 @@ def lower_by_volume(eta: float, eps: float) -> float:
 
     Returns:
         The bound; inf if η = ε = 0.
+
+    Raises:
+        ValueError: If a value does not fit.
     """
+    _check(eta, eps)
     if eta == eps == 0:
         return math.inf
-    n = 0
-    while sum(math.comb(n, k) * min(1.0, 2 * eta + 2 * k * eps) for k in range(n + 1)) < 1:
+    n = _surely_too_few(eta, eps, 1.0)
+    while (
+        math.fsum(_times(math.comb(n, k), min(1.0, 2 * eta + 2 * k * eps)) for k in range(n + 1))
+        < 1
+    ):
         n += 1
     return n
 
 
+@functools.cache
 def peak_density(k: int) -> float:
     """The largest density of a sum of k >= 1 iid U[-1, 1]: 1/2, 1/2, 3/8, 1/3, ... (Irwin-Hall)."""
-    total = sum(
-        (-1) ** j * math.comb(k, j) * Fraction(k - 2 * j, 2) ** (k - 1) for j in range((k + 1) // 2)
-    )
-    return float(total / math.factorial(k - 1) / 2)
+    total = sum((-1) ** j * math.comb(k, j) * (k - 2 * j) ** (k - 1) for j in range((k + 1) // 2))
+    return float(total / (math.factorial(k - 1) << k))  # Of integers: rounded once.
 
 
 def success_upper_bound(n: int, eta: float, eps: float) -> float:
@@ -167,18 +211,29 @@ def success_upper_bound(n: int, eta: float, eps: float) -> float:
 
     Returns:
         The bound, at most 1.
+
+    Raises:
+        ValueError: If a value does not fit.
     """
+    _check(eta, eps)
     total = min(1.0, 2 * eta)
     for k in range(1, n + 1):
-        total += math.comb(n, k) * min(1.0, 2 * (eta + k * eps) * peak_density(k))
+        if total >= 1:  # No term is negative.
+            break
+        total += _times(math.comb(n, k), min(1.0, 2 * (eta + k * eps) * peak_density(k)))
     return min(1.0, total)
 
 
 def lower_by_density(eta: float, eps: float, probability: float) -> float:
-    """The least n with `success_upper_bound` >= `probability`; inf if η = ε = 0 (ours)."""
+    """The least n with `success_upper_bound` >= `probability`; inf if η = ε = 0 (ours).
+
+    Raises:
+        ValueError: If a value does not fit.
+    """
+    _check(eta, eps, probability)
     if eta == eps == 0:
         return math.inf
-    n = 0
+    n = _surely_too_few(eta, eps, probability)
     while success_upper_bound(n, eta, eps) < probability:
         n += 1
     return n

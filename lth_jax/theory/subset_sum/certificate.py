@@ -69,6 +69,30 @@ def residual(x: Floats, z: Floats, mask: Bools) -> tuple[Floats, Floats]:
     return precise_sum(np.concatenate([z[:, None], terms], axis=1))
 
 
+def within(x: Floats, z: Floats, eps: float, tolerance: float, mask: Bools) -> Bools:
+    """Whether |z − σ_S| <= tolerance + |S|ε, decided exactly; x [m, n] or [n], mask [m, n]."""
+    return _within(x, z, eps, tolerance, mask, *residual(x, z, mask))
+
+
+def _within(
+    x: Floats,
+    z: Floats,
+    eps: float,
+    tolerance: float,
+    mask: Bools,
+    rest: Floats,
+    rest_error: Floats,
+) -> Bools:
+    """`within` of the rests that `residual` returned; fractions decide what rounding cannot."""
+    allowed = tolerance + mask.sum(axis=1) * eps
+    margin = rest_error + 4 * _U * (np.abs(rest) + allowed)
+    reaches = np.abs(rest) <= allowed
+    for i in np.flatnonzero(np.abs(np.abs(rest) - allowed) <= margin):
+        bits = sum(1 << int(j) for j in np.flatnonzero(mask[i]))
+        reaches[i] = exact.within(np.broadcast_to(x, mask.shape)[i], z[i], eps, tolerance, bits)
+    return np.asarray(reaches, bool)
+
+
 def perturbation(rest: Floats, mask: Bools, eps: float) -> Floats:
     """The y that leaves the least error: clip(r / |S|, ±ε) on S, 0 elsewhere; [m, n] float64."""
     size = np.maximum(mask.sum(axis=1), 1)
@@ -102,13 +126,7 @@ def verify(
     if x.shape not in (mask.shape, mask.shape[1:]):
         raise ValueError(f"expected x of shape [n] or [m, n], got {x.shape} for mask {mask.shape}.")
     rest, rest_error = residual(x, z, mask)
-    size = mask.sum(axis=1)
-    allowed = tolerance + size * eps
-    margin = rest_error + 4 * _U * (np.abs(rest) + allowed)
-    reaches = np.abs(rest) <= allowed
-    for i in np.flatnonzero(np.abs(np.abs(rest) - allowed) <= margin):
-        bits = sum(1 << int(j) for j in np.flatnonzero(mask[i]))
-        reaches[i] = exact.within(np.broadcast_to(x, mask.shape)[i], z[i], eps, tolerance, bits)
+    reaches = _within(x, z, eps, tolerance, mask, rest, rest_error)
     # Comparisons of floats are exact, so |y| <= eps needs no bound.
     bounded = (np.abs(y) <= eps).all(axis=1) & (np.where(mask, 0.0, y) == 0).all(axis=1)
     terms = np.where(mask, -x, 0.0)

@@ -28,7 +28,7 @@ class Status(enum.IntEnum):
 
     FOUND = 0  # Some subset is within tolerance.
     IMPOSSIBLE = 1  # Proved: none of the 2^n subsets is.
-    EXHAUSTED = 2  # Gave up: the budget did not allow all n candidates.
+    EXHAUSTED = 2  # Gave up: no subset that the budget allowed is.
 
 
 class Subset(NamedTuple):
@@ -108,6 +108,10 @@ class _Run:
 
     def answer(self) -> Subset:
         mask = search.members(self.subset, self.x.shape[1])
+        if self.open.size:  # The budget ran out, but what was seen may do.
+            x, z = self.x[self.open], self.z[self.open]
+            done = certificate.within(x, z, self.eps, self.tolerance, mask[self.open])
+            self.close(done, Status.FOUND)
         rest, _ = certificate.residual(self.x, self.z, mask)
         error = np.maximum(np.abs(rest) - mask.sum(axis=1) * self.eps, 0.0)
         y = certificate.perturbation(rest, mask, self.eps)
@@ -148,7 +152,8 @@ def prefixes(x: npt.NDArray[np.float64], eps: float, tolerance: float) -> list[i
     n = x.shape[1]
     spread = 2 * np.abs(x[:1000]).sum(axis=1).mean() if x.size else 0.0
     window = tolerance + eps * n / 4
-    hits = np.log2(spread / window) if spread and window else (n if window == 0 else 0)
+    with np.errstate(over="ignore"):  # To infinity: then all candidates at once.
+        hits = np.log2(spread / window) if spread and window else (n if window == 0 else 0)
     start = int(min(max(hits, 6), n))
     return [*range(start, n - 1, _STEP), n]
 
@@ -173,7 +178,9 @@ def solve(
         objective: "first", any subset within tolerance; "best", the least error; "sparsest", the
             fewest terms within tolerance.
         budget: Most subset sums to sort per target (2^⌊n/2⌋ + 2^⌈n/2⌉ decide n candidates); one
-            that needs more ends as EXHAUSTED. None for no limit.
+            that needs more gets the nearest subset of its first candidates, FOUND if within
+            tolerance (the least error or the fewest terms only among these), else EXHAUSTED; for
+            "sparsest" that is the empty one. None for no limit.
         memory: Most bytes of temporaries, over all threads; a target needs up to
             96·(2^⌊n/2⌋ + 2^⌈n/2⌉) (12.6 MB at n = 32). Input and answer are not counted.
 
