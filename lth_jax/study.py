@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lth_jax import datasets, errors, files, models, pruners, runs, sweep, training
@@ -129,7 +129,7 @@ class Study:
                 model = models.build_model(model, shape, self.dataset.classes)
             if isinstance(pruner, str):
                 pruner = pruner_for(model, pruner, scope)
-            self._own_parts |= model.architecture is None
+            self._own_parts |= models.built_as(model) is None
             if self._own_parts and keep_tickets and ticket_bits:
                 raise ValueError("ticket_bits must be 0 for a model or pruner of your own.")
             self.problem = training.Problem(model, pruner, train)
@@ -157,8 +157,11 @@ class Study:
             **settings,
             **runs.environment(),
             "data_sha256": self.dataset.sha256,
+            "arrays_sha256": self.dataset.digest(),
             "git": runs.git_revision(),
         }
+        # Folders of the first version do not have it: their data are known by the line above.
+        self._defaults["arrays_sha256"] = self.config["arrays_sha256"]
         shown = ("dataset", "model", "pruner", "scope", "init", "eps_unit")
         self._head = {name: settings[name] for name in shown} | {"git": self.config["git"]}
 
@@ -183,8 +186,9 @@ class Study:
             eps: Radii of the ball, inf for no bound; one lane each for methods that have a ball.
             sparsity: Fractions to remove, in [0, 1); one lane each for methods that have a mask.
             on_event: Is told what happens: Started, then Progress after every few seconds of steps
-                and Finished for every lane. What it raises ends the run; the stage that takes steps
-                is saved before.
+                and Finished for every lane. What it raises ends the run: the rows of lanes that are
+                done and the stage that takes steps are saved before. A KeyboardInterrupt from
+                elsewhere leaves the last checkpoint.
 
         Returns:
             The rows, and what can be made of them.
@@ -263,6 +267,8 @@ class Study:
         mine = parts.deal(lanes, process, scaled)
         done = folder.done
         missing = sum(lane not in done for lane in mine)
+        own = self._own_methods(lanes)
+        _check_methods(folder, own)
         on_event(Started(len(mine), missing, runner.programs.strategy, runner.programs.devices))
         if self._keep_tickets and process.index == 0:
             bare = lane_tickets.missing(self.path, folder.rows)
@@ -271,8 +277,10 @@ class Study:
                     f"{bare} finished lanes were run without tickets; another folder keeps all"
                 )
         if missing:
-            run = runner.run(mine, done, list(self._saved(folder, process)))
-            self._run_missing(run, folder, process, on_event)
+            # A checkpoint belongs to the folder and to what its own methods do.
+            name = "-".join([folder.run, *own.values()])
+            run = runner.run(mine, done, list(self._saved(name, process)))
+            self._run_missing(run, folder, name, own, process, on_event)
         if process.count > 1 and process.index == 0:
             folder = self._gather(lanes, size, process)
         if process.index == 0:
@@ -291,30 +299,51 @@ class Study:
     def _folder(self, part: str | None = None) -> runs.Folder:
         return runs.Folder(self.path, self.config, part, defaults=self._defaults)
 
-    def _saved(self, folder: runs.Folder, process: parts.Process) -> Iterable[Any]:
+    def _own_methods(self, lanes: Sequence[sweep.Lane]) -> dict[str, str]:
+        """What the methods compute that are not built in, by name."""
+        names = dict.fromkeys(lane.method for lane in lanes)
+        own = [training.METHODS[n] for n in names if not training.is_built_in(n)]
+        return {
+            method.name: fingerprint.program(
+                self.problem, self.dataset, [stage.kind for stage in method.stages]
+            )
+            + "".join(f"{s.perturb_epochs:d}{s.prune_epochs:d}" for s in method.stages)
+            for method in own
+        }
+
+    def _saved(self, run: str, process: parts.Process) -> Iterable[Any]:
         """The newest good snapshot of this process, else of all that left one."""
         own = self.path / process.checkpoints
         places = [own] if own.exists() else sorted(self.path.glob("checkpoints*"))
-        return saved.load(places, folder.run, self._tell)
+        return saved.load(places, run, self._tell)
 
     def _run_missing(
         self,
         run: sweep.Run,
         folder: runs.Folder,
+        name: str,
+        own: Mapping[str, str],
         process: parts.Process,
         on_event: Callable[[Event], None],
     ) -> None:
         """Takes events from a run: rows and tickets to the disk, checkpoints now and then."""
 
         def save() -> None:
-            saved.save(self.path / process.checkpoints, folder.run, run.snapshot(), self._tell)
+            for event in run.ready():
+                keep(event)
+            saved.save(self.path / process.checkpoints, name, run.snapshot(), self._tell)
+
+        def keep(event: sweep.Finished) -> None:
+            if self._keep_tickets:  # Before its row, which says that the lane is done.
+                self._keep_ticket(event)
+            method = event.lane.method
+            program = {"method_program": own[method]} if method in own else {}
+            folder.append([self._head | event.row | program])
 
         saved_at = time.monotonic()
         for event in run:
             if isinstance(event, sweep.Finished):
-                if self._keep_tickets:  # Before its row, which says that the lane is done.
-                    self._keep_ticket(event)
-                folder.append([self._head | event.row])
+                keep(event)
             elif time.monotonic() - saved_at >= 60 * self._checkpoint_minutes:
                 save()
                 saved_at = time.monotonic()
@@ -356,6 +385,16 @@ class Study:
         except OSError as error:
             where = error.filename or self.path
             raise errors.RunError(f"{where}: {error.strerror or error}.") from None
+
+
+def _check_methods(folder: runs.Folder, own: Mapping[str, str]) -> None:
+    """Refuses a folder with rows of another method under a name that is used now."""
+    for row in folder.rows:
+        name = row["method"]
+        if name in own and row.get("method_program") != own[name]:
+            raise errors.InputError(
+                f"{folder.path}: method {name!r} was another one when its rows were made."
+            )
 
 
 # Settings that are left out of a folder's name and may be missing from its config.json.
@@ -438,6 +477,4 @@ def _refusals() -> Iterator[None]:
     except errors.InputError:
         raise
     except ValueError as error:
-        raise errors.InputError(" ".join(str(error).split())) from None
-    except (OverflowError, MemoryError):
-        raise errors.InputError("width: the network is too large.") from None
+        raise errors.InputError(" ".join(str(error).split())) from error

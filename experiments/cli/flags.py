@@ -152,7 +152,9 @@ def with_dashes(message: str, names: Collection[str]) -> str:
     """
     name = rf"(?:{'|'.join(map(re.escape, names))})(?!\w)"
     message = re.sub(rf"(?<![\w/-]){name}(?==)", r"--\g<0>", message)
-    head = re.match(rf"{name}(?:, {name})*(?: (?:and|or) {name})?", message)
+    # Not "out/run1: …" or "process 1 of 2 …": what is said of a flag goes on in one of these ways.
+    goes_on = r"(?=:| (?:must|need|needs|go|lie|do|does|has|have|is|are)\b)"
+    head = re.match(rf"{name}(?:, {name})*(?: (?:and|or) {name})?{goes_on}", message)
     if head is None:
         return message
     return re.sub(rf"(?<!\w){name}", r"--\g<0>", head[0]) + message[head.end() :]

@@ -114,9 +114,11 @@ def main(
 
 def _with_flags(error: errors.InputError | errors.RunError, config: Any) -> str:
     """The error's line, with the flags that it is about: the library does not know of them."""
-    line, out = flags.with_dashes(str(error), flags.of([config])), getattr(config, "out", None)
+    line, out = str(error), getattr(config, "out", None)
     if out is not None and line.startswith(f"{pathlib.Path(out)}: "):
         line = f"--out={line}"
+    else:
+        line = flags.with_dashes(line, flags.of([config]))
     busy = isinstance(error, errors.RunError) and error.status == locks.BUSY_STATUS
     return f"{line} --lock=wait waits for it." if busy and hasattr(config, "lock") else line
 

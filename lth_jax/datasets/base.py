@@ -31,7 +31,8 @@ class Dataset(NamedTuple):
 
     mean, std: [c] float32 per channel, in units of the raw values (digits 0 to 16, else 0 to 255).
     sha256: of all raw images and labels before splitting, whatever the files' compression and
-        `train_size` were: equal hashes mean equal data.
+        `train_size` were: equal hashes mean equal data. "" for data of your own, which a run's
+        folder knows by their `digest`.
     train_size: How many images of the training split were asked for, 0 for all of them.
     """
 
@@ -42,8 +43,17 @@ class Dataset(NamedTuple):
     classes: int
     mean: npt.NDArray[np.float32]
     std: npt.NDArray[np.float32]
-    sha256: str
+    sha256: str = ""
     train_size: int = 0
+
+    def digest(self) -> str:
+        """SHA-256 of what a run reads: all arrays of the three splits, mean and std."""
+        seen = hashlib.sha256()
+        for values in (*self.train, *self.validation, *self.test, self.mean, self.std):
+            array = np.ascontiguousarray(values)
+            seen.update(f"{array.dtype} {array.shape}".encode())
+            seen.update(array.data)
+        return seen.hexdigest()
 
 
 class Raw(NamedTuple):

@@ -3,7 +3,7 @@
 from lth_jax.models.base import Apply, Architecture, Init, Model
 from lth_jax.models.initializers import INITIALIZERS, InitializerName
 from lth_jax.models.linen import from_flax
-from lth_jax.models.registry import MODELS, SCORE_BOUNDS, ModelName, build_model
+from lth_jax.models.registry import MODELS, SCORE_BOUNDS, ModelName, build_model, built_as
 
 __all__ = [
     "INITIALIZERS",
@@ -16,5 +16,6 @@ __all__ = [
     "Model",
     "ModelName",
     "build_model",
+    "built_as",
     "from_flax",
 ]

@@ -1,5 +1,6 @@
 """Networks by name."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -29,6 +30,10 @@ MODELS: dict[str, Builder] = {
     ),
     **{f"conv{depth}": _conv_net(depth) for depth in conv.DEPTHS},
 }
+
+_BUILT: weakref.WeakKeyDictionary[base.Apply, tuple[base.Init, base.Architecture]] = (
+    weakref.WeakKeyDictionary()
+)
 
 # Models whose paper starts edge-popup's scores elsewhere than at U(±1/√fan_in).
 SCORE_BOUNDS: dict[str, Callable[[tuple[Any, ...], jax.Array], float]] = {
@@ -68,4 +73,12 @@ def build_model(
     module = MODELS[name](classes, initializers.INITIALIZERS[init], width)
     model = linen.from_flax(module, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     architecture = base.Architecture(name, tuple(shape), classes, init, width)
-    return model._replace(architecture=architecture, name=name)
+    model = model._replace(architecture=architecture, name=name)
+    _BUILT[model.apply] = (model.init, architecture)
+    return model
+
+
+def built_as(model: base.Model) -> base.Architecture | None:
+    """What `build_model` was asked for; None for a model that it did not make as it is."""
+    init, architecture = _BUILT.get(model.apply, (None, None))
+    return architecture if init is model.init and architecture == model.architecture else None

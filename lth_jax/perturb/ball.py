@@ -290,7 +290,7 @@ def _box(
 
 
 def _move(target: jax.Array, center: jax.Array) -> jax.Array:
-    """target - center; an infinity counts as the largest number, a NaN as no move."""
+    """Target - center; an infinity counts as the largest number, a NaN as no move."""
     move = rounding.wide(target) - rounding.wide(center)
     most = jnp.finfo(move.dtype).max
     return jnp.clip(jnp.where(jnp.isnan(move), 0, move), -most, most)

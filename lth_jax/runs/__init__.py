@@ -5,10 +5,10 @@ from lth_jax.runs.folder import (
     Folder,
     check,
     environment,
-    fingerprint,
     git_revision,
     identity,
     locked,
+    settings_digest,
 )
 from lth_jax.runs.results import RESULTS, lane_of
 
@@ -18,7 +18,7 @@ __all__ = [
     "Folder",
     "check",
     "environment",
-    "fingerprint",
+    "settings_digest",
     "git_revision",
     "identity",
     "lane_of",

@@ -137,7 +137,7 @@ def check(
         raise errors.InputError(f"{path}: belongs to other settings ({shown}{more}).")
 
 
-def fingerprint(path: str | os.PathLike[str]) -> str:
+def settings_digest(path: str | os.PathLike[str]) -> str:
     """Names what the rows and checkpoints of a folder belong to.
 
     Args:
@@ -231,7 +231,7 @@ class Folder:
                 files.write(
                     self.path / CONFIG, json.dumps(files.jsonable(dict(config)), indent=1) + "\n"
                 )
-            self.run = fingerprint(self.path)
+            self.run = settings_digest(self.path)
             parts = sorted(self.path.glob(results.PARTS))
             some = [self.path / results.RESULTS, self.results, *parts]
             rows: dict[plan.Lane, dict[str, Any]] = {}

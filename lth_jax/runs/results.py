@@ -103,8 +103,15 @@ def read(file: str | os.PathLike[str], run: str | None = None) -> tuple[list[dic
     for place, line in enumerate(text[:size].split(b"\n")[:-1], 1):
         try:
             row = json.loads(line)
+            method = row["method"]
+            if row.get(CHECK) == _check_sum(row) and method not in methods.METHODS:
+                raise errors.InputError(
+                    f"{file}:{place}: method {method!r} is not registered here; register it first."
+                )
             lane = lane_of(row)
             _check(row)
+        except errors.InputError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             shown = line[:60].decode(errors="replace")
             raise errors.InputError(

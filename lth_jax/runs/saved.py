@@ -15,7 +15,7 @@ def load(
 
     Args:
         places: Folders of checkpoints.
-        run: What they must belong to, see folder.fingerprint.
+        run: What they must belong to, see folder.settings_digest.
         tell: Gets one line for each that is passed over.
 
     Yields:

@@ -4,9 +4,13 @@ The tree of a grid: a node is a stage with all that its result depends on, so th
 sparsities perturb 11 times per seed, not 99, and `prune` serves `prune_then_perturb` as well.
 """
 
+import numbers
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from lth_jax.training import methods
 
@@ -78,6 +82,7 @@ def lanes(
     """
     found = [methods.find(name) for name in names]
     _check(found, eps, sparsity, seeds)
+    eps, sparsity = [_plain(e) for e in eps], [_plain(s) for s in sparsity]
     wanted: dict[Lane, None] = {}
     for method in found:
         for e in eps if method.takes_eps else [method.eps]:
@@ -102,6 +107,12 @@ def _check(
     ):
         if needed and not len(values):
             raise ValueError(f"{name} must not be an empty list.")
+    given: tuple[Any, ...] = (*eps, *sparsity)
+    for value in given:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real | np.number | jax.Array):
+            raise ValueError(f"eps and sparsity must be numbers, got {value!r}.")
+        if isinstance(value, int) and value > 2**1000:
+            raise ValueError("eps must be inf where there is no bound, got a larger number.")
     for value in eps:
         if not value >= 0:
             raise ValueError(f"eps must be at least 0, got {value}.")
@@ -112,8 +123,21 @@ def _check(
     count = len(found) * max(len(eps), 1) * max(len(sparsity), 1) * len(seeds)
     if count > _MOST_LANES:
         raise ValueError(f"seeds: a grid of {count} lanes is more than {_MOST_LANES}.")
-    if not 0 <= min(seeds) <= max(seeds) <= _MOST_SEED:
-        raise ValueError(f"seeds must lie in [0, 2^32), got {min(seeds)} to {max(seeds)}.")
+    for seed in seeds:
+        if isinstance(seed, bool) or not 0 <= _index(seed) <= _MOST_SEED:
+            raise ValueError(f"seeds must lie in [0, 2^32), got {seed}.")
+
+
+def _plain(value: float) -> float:
+    """A number as JSON holds it: of NumPy or jax one of Python's, as the decimal that it shows."""
+    return value if isinstance(value, int | float) else float(str(value))
+
+
+def _index(seed: Any) -> int:
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seeds must be integers, got {seed!r}.") from None
 
 
 def nodes_of(lane: Lane, scaled: bool = False) -> list[Node]:

@@ -86,7 +86,7 @@ def make_row(
         diverged = history.steps
     masks = jax.tree.leaves(outcome.mask)
     # The reference line has no ball of its own to be held to.
-    radii = history.radii if methods.find(lane.method).takes_eps else None
+    radii = None if methods.find(lane.method).eps == math.inf else history.radii
 
     def share(right: jax.Array, split: datasets.Split) -> float | None:
         return None if diverged is not None else int(right) / len(split.labels)

@@ -1,5 +1,6 @@
 """Many lanes: walks the plan block by block, in slices, and tells the caller what happens."""
 
+import collections
 import functools
 import time
 from collections.abc import Collection, Generator, Iterator, Sequence
@@ -64,8 +65,14 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
     steps = (config.perturb_epochs + config.prune_epochs) * (images // config.batch_size)
     if steps > _MOST_STEPS:
         raise ValueError(f"epochs must come to at most {_MOST_STEPS} steps, got {steps}.")
+    architecture, shape = problem.model.architecture, dataset.train.images.shape[1:]
+    if architecture is not None and architecture.shape != shape:
+        raise ValueError(f"model: made for images {architecture.shape}, the data set has {shape}.")
     sizes = training.lane_shapes(problem)
     memory.check_one_lane(sizes)
+    outputs = training.lane_outputs(problem, sizes, dataset)
+    if outputs != dataset.classes:
+        raise ValueError(f"model: gives {outputs} outputs for {dataset.classes} classes.")
     return sizes
 
 
@@ -160,11 +167,17 @@ class Run(Iterator[Event]):
         self._saved = list(saved)
         self._above: list[resume.FinishedBlock] = []
         self._running: resume.RunningBlock | None = None
+        self._ready: collections.deque[Finished] = collections.deque()
         self._events = self._walk(first)
 
     def __next__(self) -> Event:
         """Runs up to the next event."""
         return next(self._events)
+
+    def ready(self) -> Iterator[Finished]:
+        """The lanes that are done already, for a caller who stops here: takes no more steps."""
+        while self._ready:
+            yield self._ready.popleft()
 
     def snapshot(self) -> snapshots.Snapshot | None:
         """What another run would need to go on from here; call it between two events.
@@ -271,7 +284,9 @@ class Run(Iterator[Event]):
                 norm = runner.problem.config.norm
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, norm)
                 row["strategy"] = self._programs.strategy
-                yield Finished(lane, row, own.center, ours.weights, ours.mask)
+                self._ready.append(Finished(lane, row, own.center, ours.weights, ours.mask))
+        while self._ready:
+            yield self._ready.popleft()
         return finished
 
     def _advance(self, running: resume.RunningBlock, task: training.Task) -> Iterator[Progress]:

@@ -2,9 +2,18 @@
 
 from lth_jax.training.config import SCHEDULES, TrainConfig
 from lth_jax.training.lane import data as lane_data
+from lth_jax.training.lane import outputs as lane_outputs
 from lth_jax.training.lane import shapes as lane_shapes
 from lth_jax.training.lane import task as lane_task
-from lth_jax.training.methods import METHODS, Method, MethodName, Stage, StageKind, register
+from lth_jax.training.methods import (
+    METHODS,
+    Method,
+    MethodName,
+    Stage,
+    StageKind,
+    is_built_in,
+    register,
+)
 from lth_jax.training.stage import (
     Data,
     Initial,
@@ -36,7 +45,9 @@ __all__ = [
     "advance",
     "finish",
     "initial",
+    "is_built_in",
     "lane_data",
+    "lane_outputs",
     "lane_shapes",
     "lane_task",
     "register",

@@ -6,7 +6,7 @@ program that jax traces of it: its operations, shapes and constants, in order.
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,12 +19,20 @@ from lth_jax import datasets
 from lth_jax.training import lane, methods, stage
 
 
-def program(problem: stage.Problem, dataset: datasets.Dataset) -> str:
-    """Names what a problem computes: its draws and a step that moves weights and scores.
+def program(
+    problem: stage.Problem,
+    dataset: datasets.Dataset,
+    kinds: Sequence[methods.StageKind] = (methods.JOINT,),
+) -> str:
+    """Names what a problem computes: its draws, a step of each kind of stage, and its scoring.
+
+    What a callback to the host does is not seen. Another version of this library may name the
+    same model differently.
 
     Args:
         problem: Model, pruner and config.
         dataset: For the shapes of its arrays.
+        kinds: Of stages, one after the other.
 
     Returns:
         16 hexadecimal digits; equal for equal programs under one version of jax.
@@ -40,9 +48,12 @@ def program(problem: stage.Problem, dataset: datasets.Dataset) -> str:
         task = host._replace(key=key)
         origin = stage.initial(problem, key)
         begin = (origin.weights, origin.scores)
-        state = stage.start(problem, methods.JOINT, task, begin, origin)
-        state = stage.advance(problem, methods.JOINT, state, task, data[0], 0, 1, 1)
-        final = (state.weights, state.scores, state.model_state)
+        for kind in kinds:
+            state = stage.start(problem, kind, task, begin, origin)
+            if kind.moves:
+                state = stage.advance(problem, kind, state, task, data[0], 0, 1, 1)
+            begin = (state.weights, state.scores)
+        final = (*begin, state.model_state)
         return stage.finish(problem, *final, task, *data)
 
     traced = jax.make_jaxpr(everything)(jax.random.key(0), data)
@@ -62,13 +73,16 @@ def _lines(closed: core.ClosedJaxpr) -> Iterator[str]:
         return f"{numbers.setdefault(variable, len(numbers))}:{variable.aval}"
 
     for constant in closed.consts:
-        if not jnp.issubdtype(constant.dtype, dtypes.prng_key):
-            yield hashlib.sha256(np.ascontiguousarray(constant).data).hexdigest()
+        if jnp.issubdtype(constant.dtype, dtypes.prng_key):
+            yield str(constant.dtype)
+            constant = jax.random.key_data(constant)
+        array = np.asarray(constant)
+        yield f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
     yield " ".join(map(number, closed.jaxpr.invars))
     for equation in closed.jaxpr.eqns:
         yield equation.primitive.name
         yield " ".join(map(number, [*equation.invars, *equation.outvars]))
-        for name in sorted(equation.params):
+        for name in sorted(equation.params.keys() - {"name"}):  # A function's name does nothing.
             yield from _parameter(name, equation.params[name])
     yield " ".join(map(number, closed.jaxpr.outvars))
 

@@ -1,5 +1,6 @@
 """What one lane is made of: its task and its data, for a runner, a benchmark or a test."""
 
+import chex
 import jax
 import numpy as np
 
@@ -29,6 +30,23 @@ def shapes(problem: stage.Problem) -> stage.Initial:
             raise
         raise ValueError("width: the network is too large.") from error
     return found
+
+
+def outputs(problem: stage.Problem, sizes: stage.Initial, dataset: datasets.Dataset) -> int:
+    """The number of logits that the model gives for an image; computes nothing.
+
+    Args:
+        problem: Model, pruner and config.
+        sizes: From `shapes`.
+        dataset: For the shape of an image.
+    """
+
+    def apply(weights: chex.ArrayTree, state: chex.ArrayTree, images: jax.Array) -> jax.Array:
+        return problem.model.apply(weights, state, images, train=False)[0]
+
+    images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), np.float32)
+    logits = jax.eval_shape(apply, sizes.weights, sizes.model_state, images)
+    return int(logits.shape[-1])
 
 
 def task(

@@ -5,6 +5,8 @@ A new kind of stage is an object here; a new method is a `Method`, made known by
 """
 
 import math
+import re
+import typing
 from typing import Literal, NamedTuple, Protocol
 
 import chex
@@ -135,36 +137,61 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {}
+_BUILT_IN: tuple[str, ...] = typing.get_args(MethodName)
+_NAME = re.compile(r"[A-Za-z0-9_.+-]+")  # It becomes part of file names.
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a method's name says all about it."""
+    return name in _BUILT_IN
 
 
 def register(method: Method) -> Method:
-    """Makes a method known by its name, in grids, rows and on the command line.
+    """Makes a method known by its name, in grids and rows; one of your own replaces an older one.
 
     Args:
-        method: Its name must be free, or the method be the one that has it.
+        method: Its name must not be one of the built-in ones.
 
     Returns:
         The method.
 
     Raises:
-        ValueError: If another method has the name, it has no stages, or weights move in it without
-            a ball and its eps is not inf.
+        ValueError: If the name belongs to another method or does not fit a file name, there are no
+            stages, a kind of stage contradicts itself, eps is no radius, or weights move without a
+            ball and eps is not inf.
     """
-    if not method.stages:
-        raise ValueError(f"expected a method with stages, got {method.name!r} without.")
-    free = any("weights" in s.kind.moves and not s.kind.in_ball for s in method.stages)
-    if free and method.eps != math.inf:
-        raise ValueError(f"expected eps=inf where weights move freely, as in {method.name!r}.")
-    if METHODS.setdefault(method.name, method) != method:
-        raise ValueError(f"expected a name that is free, got {method.name!r}.")
+    name, kinds = method.name, [stage.kind for stage in method.stages]
+    if is_built_in(name) and METHODS.get(name, method) != method:
+        raise ValueError(f"expected a name that is free, got {name!r}.")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"expected a name of letters, digits and _.+-, got {name!r}.")
+    if not kinds:
+        raise ValueError(f"expected a method with stages, got {name!r} without.")
+    for kind in kinds:
+        _check_kind(kind)
+    if any("weights" in kind.moves and not kind.in_ball for kind in kinds):
+        if method.eps != math.inf:
+            raise ValueError(f"expected eps=inf where weights move freely, as in {name!r}.")
+    elif method.eps is not None and not (method.eps >= 0 and any(k.in_ball for k in kinds)):
+        raise ValueError(f"expected eps to be the radius of a ball, got {method.eps} in {name!r}.")
+    METHODS[name] = method
     return method
+
+
+def _check_kind(kind: StageKind) -> None:
+    if not isinstance(kind.moves, tuple) or not {*kind.moves} <= {*typing.get_args(Part)}:
+        raise ValueError(f"expected moves of weights and scores, got {kind.moves!r}.")
+    if "scores" in kind.moves and not kind.masked:
+        raise ValueError(f"expected a mask where scores move, as in {kind.name!r}.")
+    if kind.random_start and not kind.in_ball:
+        raise ValueError(f"expected a ball to start in at random, as in {kind.name!r}.")
 
 
 def find(method: str | Method) -> Method:
     """The method of a name; an object is registered.
 
     Raises:
-        ValueError: If the name is unknown, or the object's belongs to another.
+        ValueError: If the name is unknown, or `register` refuses the object.
     """
     if isinstance(method, Method):
         return register(method)
