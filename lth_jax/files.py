@@ -3,16 +3,19 @@
 Nothing here knows what a file is about; so every part of the library may stand on it.
 """
 
+import errno
 import json
 import math
 import os
 import pathlib
+import stat
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from lth_jax import errors
 
 _PIECE = 1 << 20  # bytes
+MOST_JSON = 1 << 28  # Bytes of a file of settings or of a table.
 
 
 def cache_folder() -> pathlib.Path:
@@ -65,6 +68,37 @@ def read_at_most(stream: Readable, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def read_regular(path: str | os.PathLike[str], limit: int, start: bytes = b"") -> bytes:
+    """Reads a regular file: a pipe or a device in its place would block, or never end.
+
+    Args:
+        path: Of the file.
+        limit: Most bytes that it may have.
+        start: What it must begin with to be read on; of others only so much is returned.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or is larger; `strerror` says which.
+    """
+    name = pathlib.Path(path).name
+    _check_regular(os.stat(path), name)  # Before it is opened, which a device may notice.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as stream:
+        _check_regular(os.fstat(handle), name)
+        content = read_at_most(stream, len(start))
+        if content == start:
+            content += read_at_most(stream, limit + 1 - len(start))
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"{name} is larger than {limit} bytes")
+    return content
+
+
+def _check_regular(found: os.stat_result, name: str) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, f"{name} is not a regular file")
+
+
 def jsonable(value: Any) -> Any:
     """A value as JSON can hold it: infinity is "inf", other non-finite numbers null."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -107,7 +141,7 @@ def read_json(path: pathlib.Path, fields: Collection[str] = (), kind: type = dic
         InputError: If it is no JSON or is without these fields.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path, MOST_JSON))
         if not isinstance(content, kind):
             raise ValueError
         objects = content if isinstance(content, list) else [content]

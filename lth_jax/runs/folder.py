@@ -118,7 +118,7 @@ def check(
             if left:
                 raise errors.InputError(f"{path}: holds {left[0].name} but no {CONFIG}.")
             return
-        stored = json.loads(file.read_bytes())
+        stored = json.loads(files.read_regular(file, files.MOST_JSON))
         config, defaults = (json.loads(files.canonical_json(some)) for some in (config, defaults))
         names = sorted({*stored, *config} - set(MAY_DIFFER))
         there = defaults | stored
@@ -146,7 +146,7 @@ def settings_digest(path: str | os.PathLike[str]) -> str:
     Returns:
         10 hexadecimal digits, of everything in it but the entries of MAY_DIFFER.
     """
-    stored = json.loads((pathlib.Path(path) / CONFIG).read_bytes())
+    stored = json.loads(files.read_regular(pathlib.Path(path) / CONFIG, files.MOST_JSON))
     return identity({n: v for n, v in stored.items() if n not in MAY_DIFFER}, {})
 
 

@@ -20,6 +20,7 @@ from lth_jax.training import methods
 
 RESULTS, PARTS = "results.jsonl", "results.part-*.jsonl"  # a run's file of rows; those of processes
 CHECK, RUN = "check", "run"
+_MOST = 1 << 32  # bytes of a file of rows: some millions
 _ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
@@ -96,7 +97,7 @@ def read(file: str | os.PathLike[str], run: str | None = None) -> tuple[list[dic
     file = pathlib.Path(file)
     if not file.exists():
         return [], 0
-    text = file.read_bytes()
+    text = files.read_regular(file, _MOST)
     size = text.rfind(b"\n") + 1
     rows: list[dict[str, Any]] = []
     lanes: dict[plan.Lane, int] = {}

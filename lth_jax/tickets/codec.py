@@ -7,21 +7,28 @@ the SHA-256 of all that. No pickle.
 import hashlib
 import json
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax import errors
+from lth_jax import errors, files
 
 MAGIC = b"lth_jax ticket 1\n"
 _DIGEST = 32  # bytes of a SHA-256
+_MOST = 5 << 31  # Bytes of a file: float32 and a mask of as many weights as origin.MOST.
+_HEADER = 1 << 26  # Bytes of a header: some hundred thousand leaves.
 
 
 def seal(header: dict[str, Any], payload: bytes) -> bytes:
-    """The content of the file."""
+    """The content of the file.
+
+    Raises:
+        ValueError: If `read` would refuse it as too large.
+    """
     text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
+    if len(text) > _HEADER:
+        raise ValueError(f"expected a header of at most {_HEADER} bytes, got {len(text)}.")
     content = MAGIC + len(text).to_bytes(8, "little") + text + payload
     return content + hashlib.sha256(content).digest()
 
@@ -33,7 +40,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
         InputError: One line: no such file, no ticket, or damaged.
     """
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = files.read_regular(path, _MOST, MAGIC)
     except OSError as error:
         raise errors.InputError(f"{path}: {error.strerror or error}.") from None
     body, start = content[:-_DIGEST], len(MAGIC) + 8
@@ -42,6 +49,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
     if len(body) < start or hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise errors.InputError(f"{path}: damaged, its checksum does not fit.")
     end = start + int.from_bytes(body[len(MAGIC) : start], "little")
+    if end - start > _HEADER:
+        raise errors.InputError(f"{path}: its header is larger than {_HEADER} bytes.")
     try:
         return json.loads(body[start:end]), body[end:]
     except (ValueError, RecursionError):

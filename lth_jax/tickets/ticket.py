@@ -209,6 +209,8 @@ def _rebuild(header: Any, payload: codec.Payload, regenerate: Regenerate | None)
     # Each entry takes this many bits at least; so nothing is made that the file is too short for.
     least = 32 if embedded else bits or 0
     needed = sum(leaf.size * (1 if leaf.pruned else least) for leaf in described.values())
+    if sum(leaf.size for leaf in described.values()) > origins.MOST:
+        raise ValueError("it asks for too large a network")
     if needed > 8 * len(payload):
         raise ValueError("it ends too early")
     centers = {} if embedded else _centers(header, described, regenerate)
