@@ -122,6 +122,7 @@ class Study:
         self._checkpoint_minutes = checkpoint_minutes
         with _refusals():
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
+            _check_types(model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = not isinstance(pruner, str)
             if isinstance(model, str):
@@ -445,6 +446,17 @@ def pruner_for(
     bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
     options = {} if bound is None else {"score_bound": bound}
     return pruners.PRUNERS[name](scope=scope, **options)
+
+
+def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+    for name, value, kinds, remedy in (
+        ("model", model, (str, models.Model), "a name or a Model, as from_flax makes it"),
+        ("dataset", dataset, (str, datasets.Dataset), "a name or a Dataset"),
+        ("pruner", pruner, (str, pruners.Pruner), "a name or a Pruner, as edge_popup() gives"),
+        ("train", train, (training.TrainConfig,), "a TrainConfig"),
+    ):
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name} must be {remedy}, got {type(value).__name__}.")
 
 
 def check_choices(

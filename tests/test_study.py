@@ -7,12 +7,13 @@ import compiled
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import small_study
 import tiny
 
 import lth_jax
-from lth_jax import sweep
+from lth_jax import models, sweep, training
 from lth_jax.sweep import plan
 from lth_jax.sweep import runner as sweep_runner
 from lth_jax.training import fingerprint, methods
@@ -169,6 +170,12 @@ def test_bad_values_are_named_before_any_work(tmp_path, change, said):
         ({"methods": []}, "method must not be an empty list"),
         ({"eps": [-1.0]}, "eps must be at least 0"),
         ({"eps": [math.nan]}, "eps must be at least 0"),
+        ({"eps": [True]}, "must be numbers, got True"),
+        ({"eps": ["inf"]}, "must be numbers, got 'inf'"),
+        ({"eps": 0.1}, "eps must be a list, got 0.1"),
+        ({"methods": "prune"}, "method must be a list, got 'prune'"),
+        ({"methods": ["random_then_prune"], "eps": [math.inf]}, "eps must be finite"),
+        ({"seeds": [0.5]}, "seeds must be integers"),
         ({"eps": []}, "eps must not be an empty list"),
         ({"sparsity": [1.0]}, r"sparsity must lie in \[0, 1\)"),
         ({"seeds": []}, "seeds must not be an empty list"),
@@ -197,7 +204,15 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
         assert prune["max_displacement"] == 0 < ours["max_displacement"]
         assert prune["kept"] == ours["kept"] and len(ours["val_curve"]) == 2 + 1
         with pytest.raises(ValueError, match="free"):
-            methods.register(roam._replace(eps=None, stages=stages[:1]))
+            methods.register(roam._replace(name="joint"))
+        # Another method of this name, and another kind of stage of that one, are told apart.
+        roam = roam._replace(stages=stages[::-1])
+        with pytest.raises(lth_jax.InputError, match="'prune_then_roam' was another one"):
+            own_study(tmp_path).run([roam], seeds=[0], sparsity=[0.5])
+        methods.METHODS.pop("prune_then_roam")
+        with pytest.raises(lth_jax.InputError, match="'prune_then_roam' is not registered"):
+            own_study(tmp_path).run(["prune"], seeds=[0], sparsity=[0.5])
+        methods.register(roam)
         assert plan.Lane("prune_then_roam", math.inf, 0.5, 0) in {
             lth_jax.runs.lane_of(row) for row in result.rows
         }
@@ -205,13 +220,100 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
         methods.METHODS.pop("prune_then_roam", None)
 
 
+def plain_model(constant=(1.0, 2.0), seed=1, inner=2.0, scored=0.0):
+    """One whose constants are of every sort: an array, a typed key, one in a nested jit."""
+    shift, key = jnp.asarray(constant), jax.random.key(seed)
+
+    @jax.jit
+    def twice(x):
+        return inner * x
+
+    def init(run_key):
+        del run_key
+        return {"kernel": jax.random.normal(jax.random.fold_in(key, 1), (64, 10)) / 8}, {}
+
+    def apply(weights, state, x, train=False):
+        logits = twice(x.reshape(len(x), -1) @ weights["kernel"]) + shift.sum()
+        return logits if train else logits + scored, state
+
+    return lth_jax.Model(init, apply)
+
+
+def test_a_folder_is_of_one_data_set(tmp_path):
+    def study(**changed):
+        dataset = tiny.dataset()._replace(**changed)
+        return lth_jax.Study(plain_model(), dataset, train=tiny.CONFIG, out=tmp_path)
+
+    study().run(["prune"], seeds=[0], sparsity=[0.5])
+    study()
+    test = lth_jax.Split(tiny.dataset().test.images // 2, tiny.dataset().test.labels)
+    for change in ({"mean": tiny.dataset().mean + 1}, {"test": test}):
+        with pytest.raises(lth_jax.InputError, match="arrays_sha256"):
+            study(**change)
+    with pytest.raises(lth_jax.InputError, match="10 outputs for 9 classes"):
+        study(classes=9)
+
+
+def test_a_model_that_was_changed_is_not_taken_for_the_built_one():
+    model = lth_jax.build_model("lenet", (8, 8, 1), 10)
+    assert models.built_as(model) == model.architecture
+    assert models.built_as(model._replace(apply=lambda *args, **_: args)) is None
+    assert models.built_as(model._replace(init=lambda key: ({}, {}))) is None
+
+
+def test_lanes_that_are_done_are_kept_when_the_caller_stops_at_the_first(tmp_path):
+    def stop(event):
+        if isinstance(event, lth_jax.Finished):
+            raise InterruptedError
+
+    study = own_study(tmp_path)
+    with pytest.raises(InterruptedError):
+        study.run(["prune"], seeds=[0, 1], sparsity=[0.5], on_event=stop)
+    events = []
+    study.run(["prune"], seeds=[0, 1], sparsity=[0.5], on_event=events.append)
+    assert events == [lth_jax.Started(2, 0, "map", 2)]  # A block of two lanes: both have rows.
+
+
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ({"moves": ("weight",)}, "moves of weights and scores"),
+        ({"moves": ("scores",), "masked": False}, "expected a mask"),
+        ({"in_ball": False, "random_start": True}, "expected a ball to start in"),
+        ({"in_ball": False}, "eps=inf"),
+    ],
+)
+def test_a_kind_of_stage_that_contradicts_itself_is_refused(kind, said):
+    stage = lth_jax.Stage(methods.JOINT._replace(**kind), True, True)
+    with pytest.raises(ValueError, match=said):
+        methods.register(lth_jax.Method("contradiction", (stage,)))
+    for eps in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="radius of a ball"):
+            methods.register(lth_jax.Method("odd", methods.METHODS["joint"].stages, eps))
+    assert not {"contradiction", "odd"} & set(methods.METHODS)
+
+
+def test_numbers_of_numpy_are_rows_as_well(tmp_path):
+    axes = {"eps": [np.float32(0.03)], "sparsity": [np.float64(0.5)], "seeds": np.arange(1)}
+    (row,) = own_study(tmp_path).run(["perturb_then_prune"], **axes).rows
+    assert (row["eps"], row["sparsity"], row["seed"]) == (0.03, 0.5, 0)
+
+
 def test_a_program_is_known_by_what_it_computes():
-    def name(slope=0.0, bound=1.0):
+    def name(model, bound=1.0):
         pruner = lth_jax.edge_popup(score_bound=lambda path, leaf: bound)
-        problem = sweep_runner.training.Problem(own_model.__wrapped__(slope), pruner, tiny.CONFIG)
+        problem = training.Problem(model, pruner, tiny.CONFIG)
         return fingerprint.program(problem, tiny.dataset())
 
-    first = name()
+    first = name(plain_model())
     jax.clear_caches()  # In the file's last test: what was compiled so far is lost.
-    assert name() == first
-    assert len({first, name(slope=0.1), name(bound=0.5)}) == 3
+    assert name(plain_model()) == first
+    others = [
+        {"constant": (1.0, 2.5)},
+        {"seed": 2},
+        {"inner": 2.5},
+        {"scored": 1.0},  # Only the final network shows it.
+    ]
+    names = [name(plain_model(**other)) for other in others]
+    names += [name(plain_model(), bound=0.5), name(own_model())]
+    assert len({first, *names}) == 1 + len(names)

@@ -4,6 +4,7 @@ The tree of a grid: a node is a stage with all that its result depends on, so th
 sparsities perturb 11 times per seed, not 99, and `prune` serves `prune_then_perturb` as well.
 """
 
+import math
 import numbers
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,6 +17,7 @@ from lth_jax.training import methods
 
 _MOST_LANES = 1_000_000
 _MOST_SEED = 2**32 - 1
+_NUMBERS: tuple[type, ...] = (numbers.Real, np.number, jax.Array)
 
 
 class Lane(NamedTuple):
@@ -80,6 +82,9 @@ def lanes(
         ValueError: If a method is unknown, an axis that a method needs is empty, a value lies
             outside its range, or the grid has more than a million lanes.
     """
+    for axis, values in (("method", names), ("eps", eps), ("sparsity", sparsity), ("seeds", seeds)):
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            raise ValueError(f"{axis} must be a list, got {values!r}.")
     found = [methods.find(name) for name in names]
     _check(found, eps, sparsity, seeds)
     eps, sparsity = [_plain(e) for e in eps], [_plain(s) for s in sparsity]
@@ -107,15 +112,13 @@ def _check(
     ):
         if needed and not len(values):
             raise ValueError(f"{name} must not be an empty list.")
-    given: tuple[Any, ...] = (*eps, *sparsity)
-    for value in given:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real | np.number | jax.Array):
-            raise ValueError(f"eps and sparsity must be numbers, got {value!r}.")
-        if isinstance(value, int) and value > 2**1000:
-            raise ValueError("eps must be inf where there is no bound, got a larger number.")
+    for value in (*eps, *sparsity):
+        _check_number(value)
     for value in eps:
         if not value >= 0:
             raise ValueError(f"eps must be at least 0, got {value}.")
+        if value == math.inf and any(s.kind.random_start for m in found for s in m.stages):
+            raise ValueError("eps must be finite for a random point of the ball, got inf.")
     for value in sparsity:
         if not 0 <= value < 1:
             raise ValueError(f"sparsity must lie in [0, 1), got {value}.")
@@ -126,6 +129,13 @@ def _check(
     for seed in seeds:
         if isinstance(seed, bool) or not 0 <= _index(seed) <= _MOST_SEED:
             raise ValueError(f"seeds must lie in [0, 2^32), got {seed}.")
+
+
+def _check_number(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+        raise ValueError(f"eps and sparsity must be numbers, got {value!r}.")
+    if isinstance(value, int) and value > 2**1000:
+        raise ValueError("eps must be inf where there is no bound, got a larger number.")
 
 
 def _plain(value: float) -> float:

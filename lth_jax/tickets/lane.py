@@ -36,6 +36,8 @@ def check(sizes: training.Initial) -> None:
     Raises:
         ValueError: If the weights are no nested dicts of float32 arrays with text as keys.
     """
+    if jax.tree.leaves(sizes.model_state):
+        raise ValueError("keep_tickets: a ticket holds no running statistics, which the model has.")
     for path, leaf in jax.tree_util.tree_flatten_with_path(sizes.weights)[0]:
         names = [getattr(step, "key", None) for step in path]
         if not path or not all(isinstance(name, str) for name in names):

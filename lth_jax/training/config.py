@@ -55,6 +55,8 @@ class TrainConfig:
     scale_init: bool = _setting(False, "Multiply the weights at init by 1/√(kept fraction).")
 
     def __post_init__(self) -> None:
+        for name in ("perturb_epochs", "prune_epochs", "batch_size", "microbatch"):
+            self._check(name, type(getattr(self, name)) is int, "a whole number")
         for name in ("perturb_epochs", "prune_epochs"):
             self._check(name, 0 <= getattr(self, name) <= _MOST_EPOCHS, f"in [0, {_MOST_EPOCHS}]")
         for name in ("perturb_lr", "prune_lr", "perturb_decay", "prune_decay"):

@@ -159,6 +159,8 @@ def test_what_a_check_refuses_is_told_with_the_names_of_flags(argv, said):
         ("--eps must be", "--eps must be"),
         ("no file; pass eta=FOLDER", "no file; pass --eta=FOLDER"),
         ("a/n=3: no, and peps=4 neither", "a/n=3: no, and peps=4 neither"),
+        ("n/run1: belongs to other settings", "n/run1: belongs to other settings"),
+        ("n 1 of 2 could not start", "n 1 of 2 could not start"),
     ],
 )
 def test_dashes_go_before_names_that_a_message_starts_with(message, shown):
@@ -173,6 +175,8 @@ def test_an_error_about_the_runs_folder_is_told_with_the_flags(capsys):
         status = cli.main(run, image_flags.Config(), "", ["--nocompile_cache", f"--out={out}"])
         return status, capsys.readouterr().err
 
+    named = errors.InputError("model: belongs to other settings.")
+    assert ending(named, "model") == (2, "error: --out=model: belongs to other settings.\n")
     no_folder = errors.InputError("a/b: Permission denied.")
     assert ending(no_folder, "a//b/") == (2, "error: --out=a/b: Permission denied.\n")
     assert ending(no_folder, "none") == (2, "error: a/b: Permission denied.\n")
