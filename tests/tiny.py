@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,22 @@ def problem(config=CONFIG, pruner=None):
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
     model = linen.from_flax(mlp.MLP((16, 10)), image)
     return training.Problem(model, pruner or pruners.edge_popup(), config)
+
+
+class Net(nn.Module):
+    """A model of the user's own, with biases, which are not pruned."""
+
+    slope: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.leaky_relu(nn.Dense(16)(x.reshape(len(x), -1)), self.slope)
+        return nn.Dense(10)(x)
+
+
+@functools.cache
+def own_model(slope=0.0):
+    return linen.from_flax(Net(slope), jnp.zeros((1, 8, 8, 1)))
 
 
 def all_lanes(seeds=(0, 1, 2)):

@@ -2,6 +2,7 @@
 
 import typing
 
+import draws
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +17,11 @@ CASES = [(name, scope) for name in pruners.PRUNERS for scope in ("tensor", "glob
 
 @pytest.fixture
 def weights():
-    keys = jax.random.split(jax.random.key(7), 3)
+    conv, dense, norm = draws.normal(7, (3, 3, 2, 4), (12, 5), (5,))
     return {
-        "conv": {"kernel": jax.random.normal(keys[0], (3, 3, 2, 4))},
-        "dense": {"kernel": jax.random.normal(keys[1], (12, 5)), "bias": jnp.ones(5)},
-        "norm": {"scale": jax.random.normal(keys[2], (5,))},
+        "conv": {"kernel": conv},
+        "dense": {"kernel": dense, "bias": jnp.ones(5)},
+        "norm": {"scale": norm},
     }
 
 
