@@ -77,5 +77,6 @@ def assert_same_bits(ours, theirs):
 
 
 def largest_difference(ours, theirs):
-    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), ours, theirs)
+    ours, theirs = jax.device_get((ours, theirs))
+    differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), ours, theirs)
     return max(float(d) for d in jax.tree.leaves(differences))
