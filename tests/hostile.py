@@ -5,6 +5,7 @@ name that is unpickled and every program that is started, while it is watching.
 """
 
 import contextlib
+import importlib
 import io
 import os
 import sys
@@ -48,6 +49,8 @@ sys.addaudithook(_hook)
 
 def sandbox(tmp_path, monkeypatch):
     """See the fixture of this name in conftest.py."""
+    # When it is first imported, it looks for the system's fonts by a program of the system.
+    importlib.import_module("matplotlib.font_manager")
     for name in ("home", "work", "cache", "data"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

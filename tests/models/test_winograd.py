@@ -1,5 +1,8 @@
 """Winograd's convolution is the convolution: exactly on whole numbers, closely on float32."""
 
+import functools
+
+import draws
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,10 +25,26 @@ def reference(images, kernel, pads):
     return jax.lax.conv_general_dilated(images, kernel, (1, 1), pads, dimension_numbers=LAYOUT)
 
 
-def operands(sizes, pads, draw):
+@functools.cache
+def whole_numbers(sizes, pads):
+    """Images, kernel and cotangent, and what lax makes of them: value and kernel's gradient."""
+    random = np.random.default_rng(0)
     n, h, w = sizes
+    convolve = functools.partial(reference, pads=pads)
+
+    def draw(*shape):
+        return jnp.asarray(random.integers(-8, 9, shape).astype(np.float32))
+
     images, kernel = draw(n, h, w, 5), draw(3, 3, 5, 6)
-    return images, kernel, draw(*reference(images, kernel, pads).shape)
+    cotangent = draw(*jax.eval_shape(convolve, images, kernel).shape)
+
+    @jax.jit
+    def by_lax(images, kernel, cotangent):
+        value, pull_back = jax.vjp(lambda kernel: convolve(images, kernel), kernel)
+        return value, *pull_back(cotangent)
+
+    given = images, kernel, cotangent
+    return given, by_lax(*given)
 
 
 @pytest.fixture(params=[winograd._MOST, 1], ids=["at once", "image by image"])
@@ -36,23 +55,19 @@ def most(request, monkeypatch):
 @pytest.mark.parametrize(("sizes", "pads"), CASES)
 def test_whole_numbers_give_the_very_same_sums(sizes, pads, most):
     # Halves and quarters of small whole numbers and all their sums are float32: nothing rounds.
-    random = np.random.default_rng(0)
-    images, kernel, cotangent = operands(
-        sizes, pads, lambda *shape: jnp.asarray(random.integers(-8, 9, shape), jnp.float32)
-    )
-    found = jax.jit(winograd.convolve, static_argnums=2)(images, kernel, pads)
-    value, pull_back = jax.vjp(lambda x, k: reference(x, k, pads), images, kernel)
-    np.testing.assert_array_equal(found, value)
-    gradient = jax.jit(winograd.kernel_gradient, static_argnums=2)
-    to_kernel = gradient(images, cotangent, pads)
-    np.testing.assert_array_equal(to_kernel, pull_back(cotangent)[1])
+    given, expected = whole_numbers(sizes, pads)
+
+    @jax.jit  # Of a new function: what was traced with another `most` would be taken again.
+    def ours(images, kernel, cotangent):
+        value = winograd.convolve(images, kernel, pads)
+        return value, winograd.kernel_gradient(images, cotangent, pads)
+
+    for found, theirs in zip(ours(*given), expected, strict=True):
+        np.testing.assert_array_equal(found, theirs)
 
 
-def test_float32_comes_as_near_the_exact_sums_as_lax(key):
-    shapes = (4, 16, 16, 64), (3, 3, 64, 64)
-    images, kernel = (
-        jax.random.normal(k, shape) for k, shape in zip(jax.random.split(key), shapes, strict=True)
-    )
+def test_float32_comes_as_near_the_exact_sums_as_lax():
+    images, kernel = draws.normal(0, (4, 16, 16, 64), (3, 3, 64, 64))
     pads = ((1, 1), (1, 1))
     with jax.enable_x64(True):
         exact = np.asarray(reference(*(np.float64(a) for a in (images, kernel)), pads))
@@ -82,10 +97,8 @@ def test_only_what_gains_without_losing_digits_goes_this_way(shape, strides, dty
     assert winograd.fits(images, shape, strides) == expected
 
 
-def test_the_convolution_for_loops_takes_this_way_and_equals_lax(key):
-    keys = jax.random.split(key)
-    images = jax.random.normal(keys[0], (2, 7, 6, 16))
-    kernel = jax.random.normal(keys[1], (3, 3, 16, 16))
+def test_the_convolution_for_loops_takes_this_way_and_equals_lax():
+    images, kernel = draws.normal(0, (2, 7, 6, 16), (3, 3, 16, 16))
 
     def gradients(convolve, **backend):
         def loss(images, kernel):
@@ -98,6 +111,7 @@ def test_the_convolution_for_loops_takes_this_way_and_equals_lax(key):
     text = str(jax.make_jaxpr(ours)(images, kernel))
     assert text.count("dot_general") == 3 * 16 + 2 and "conv_general_dilated" not in text
     expected = jax.jit(gradients(jax.lax.conv_general_dilated))(images, kernel)
-    for found, other in zip(jax.jit(ours)(images, kernel), expected, strict=True):
+    both = jax.device_get((jax.jit(ours)(images, kernel), expected))
+    for found, other in zip(*both, strict=True):
         # Sums of float32 in another order differ by that much.
         assert np.max(np.abs(found - other)) <= 1e-5 * np.max(np.abs(other))

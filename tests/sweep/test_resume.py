@@ -12,7 +12,7 @@ import pytest
 import small_study
 import tiny
 
-from lth_jax import sweep
+from lth_jax import sweep, training
 from lth_jax.runs import checkpoints, results
 from lth_jax.sweep import plan, rows, snapshots
 from lth_jax.sweep import runner as sweep_runner
@@ -27,7 +27,7 @@ def _slices_of_one_step(monkeypatch):
 
 def grid_of(max_lanes=4):
     # A stochastic pruner: with a deterministic one a resume with wrong keys would pass.
-    problem = tiny.problem(pruner=tiny.noisy_edge_popup())
+    problem = training.Problem(tiny.own_model(), tiny.noisy_edge_popup(), tiny.CONFIG)
     with compiled.shared():
         return sweep.Runner(problem, tiny.dataset(), max_lanes=max_lanes, slice_seconds=1e-6)
 

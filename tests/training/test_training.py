@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import operator
 
+import alone
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +26,10 @@ def setup(kind, noisy=False, eps=0.03, config=tiny.CONFIG):
     arrays, _ = training.lane_data(tiny.dataset())
     task = training.lane_task(problem, training.lane_shapes(problem), 3, eps, 0.5)
     task = task._replace(key=jax.random.key(task.key))
-    origin = jax.jit(functools.partial(training.initial, problem))(task.key)
+    origin = alone.jitted(training.initial, problem)(task.key)
     begin = (origin.weights, origin.scores)
-    state = jax.jit(functools.partial(training.start, problem, kind))(task, begin, origin)
-    advance = jax.jit(functools.partial(training.advance, problem, kind))
+    state = alone.jitted(training.start, problem, kind)(task, begin, origin)
+    advance = alone.jitted(training.advance, problem, kind)
     return (
         lambda state, step, until: advance(state, task, arrays, step, until, TOTAL),
         state,
@@ -162,7 +163,8 @@ def test_the_curve_counts_what_finish_counts():
     advance, state, (task, arrays, problem) = setup(methods.JOINT)
     state = advance(state, 0, TOTAL)
     final = (state.weights, state.scores, state.model_state)
-    outcome = training.finish(problem, *final, task, arrays, arrays.validation)
+    finish = alone.jitted(training.finish, problem)
+    outcome = finish(*final, task, arrays, arrays.validation)
     assert list(np.asarray(state.curve)[:2] >= 0) == [True, True] and state.curve[2] == -1
     assert outcome.validation_right == outcome.test_right == state.curve[1]
     logits, _ = problem.model.apply(
