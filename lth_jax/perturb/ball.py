@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 from jax import lax
 
@@ -58,8 +59,9 @@ def keep_in_ball(
         An optax.GradientTransformation; its update needs the params.
 
     Raises:
-        ValueError: If eps is negative or NaN, or norm or unit is unknown; from update, if updates
-            or params are not like the weights at init.
+        ValueError: If eps is negative or NaN, or norm or unit is unknown; from init and update,
+            if weights or updates are not floats of 16, 32 or 64 bits (float8, complex, integers);
+            from update, if updates or params are not like the weights at init.
     """
     _check(eps, norm, unit)
 
@@ -75,6 +77,7 @@ def keep_in_ball(
             raise ValueError("keep_in_ball needs params: call update(updates, state, params).")
         errors.check_tree("params", params, state.center)
         errors.check_tree("updates", updates, state.center)
+        _check_floats("updates", updates)
         updates, targets = _targets(params, updates, norm)
         lows, highs = _box(state.center, targets, state.radii, norm)
         return jax.tree.map(_step_inside, updates, params, targets, lows, highs), state
@@ -104,9 +107,11 @@ def project(
         Tree like center.
 
     Raises:
-        ValueError: If eps is negative or NaN, norm or unit is unknown, or the trees differ.
+        ValueError: If eps is negative or NaN, norm or unit is unknown, the trees differ, or they
+            are not floats of 16, 32 or 64 bits.
     """
     errors.check_tree("weights", weights, center)
+    _check_floats("weights", weights)
     lows, highs = _box(center, weights, radii(center, eps, unit, norm), norm)
     return jax.tree.map(jnp.clip, weights, lows, highs)
 
@@ -192,6 +197,7 @@ def radii(
         ValueError: If eps is negative or NaN, or norm or unit is unknown.
     """
     _check(eps, norm, unit)
+    _check_floats("weights", center)
     if unit == "absolute":
         return jax.tree.map(lambda c: jnp.asarray(rounding.round_toward_zero(eps, c.dtype)), center)
     leaves = jax.tree.leaves(center)
@@ -222,15 +228,35 @@ def displacement(center: chex.ArrayTree, weights: chex.ArrayTree) -> float:
         The largest displacement; 0 for a tree without entries.
 
     Raises:
-        ValueError: If structures or shapes differ.
+        ValueError: If structures or shapes differ, or an entry is no float64: complex, long
+            double, or an integer beyond ±2^53.
     """
     errors.check_tree("weights", weights, center)
 
     def one(c: chex.Array, w: chex.Array) -> float:
-        c, w = np.asarray(c).astype(np.float64), np.asarray(w).astype(np.float64)
-        return float(np.max(np.abs(w - c), initial=0.0))
+        return float(np.max(np.abs(_float64(w) - _float64(c)), initial=0.0))
 
     return float(np.max(jax.tree.leaves(jax.tree.map(one, center, weights)), initial=0.0))
+
+
+def _float64(x: chex.Array) -> npt.NDArray[np.float64]:
+    """Casts what float64 holds exactly, and refuses the rest."""
+    x = np.asarray(x)
+    whole = x.dtype.kind in "iu"
+    if np.iscomplexobj(x) or not (np.can_cast(x.dtype, np.float64) or whole):
+        raise ValueError(f"A displacement is counted in float64, which {x.dtype} does not fit.")
+    if whole and x.size and max(int(x.max()), -int(x.min())) > 2**53:
+        raise ValueError("A displacement is counted in float64, which integers > 2^53 do not fit.")
+    exact: npt.NDArray[np.float64] = x.astype(np.float64)
+    return exact
+
+
+def _check_floats(name: str, tree: chex.ArrayTree) -> None:
+    """Raises a ValueError for float8, complex, long double or integer leaves."""
+    for leaf in jax.tree.leaves(tree):
+        dtype = jnp.asarray(leaf).dtype if not hasattr(leaf, "dtype") else leaf.dtype
+        if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits not in (16, 32, 64):
+            raise ValueError(f"{name} must be floats of 16, 32 or 64 bits, got {dtype}.")
 
 
 def _check(eps: Eps, norm: Norm, unit: Unit) -> None:

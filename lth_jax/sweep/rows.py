@@ -17,7 +17,7 @@ class History(NamedTuple):
     """A lane so far, as the host knows it."""
 
     seconds: float = 0.0  # its share of the blocks' time, compiling left out
-    curve: tuple[float, ...] = ()  # validation accuracy after each epoch
+    curve: tuple[float | None, ...] = ()  # validation accuracy after each epoch
     steps: int = 0
     diverged: int | None = None  # the first step with a non-finite loss
     radii: Any = None  # tree of scalars, once there was a ball
@@ -43,12 +43,17 @@ def extend(
         seconds: The lane's share of the stage's time.
 
     Returns:
-        The history with the stage.
+        The history with the stage. An epoch in which the lane diverged, and all after it, have
+        no accuracy: the curve holds None there.
     """
-    fresh = tuple(int(right) / validation for right in state.curve if right >= 0)
-    diverged = before.diverged
-    if diverged is None and state.diverged >= 0:
+    counts = [int(right) for right in state.curve if right >= 0]
+    diverged, sound = before.diverged, len(counts)
+    if diverged is not None:
+        sound = 0
+    elif state.diverged >= 0:
         diverged = before.steps + int(state.diverged)
+        sound = int(state.diverged) // (steps // len(counts)) if counts else 0
+    fresh = tuple(c / validation if i < sound else None for i, c in enumerate(counts))
     return History(
         seconds=before.seconds + seconds,
         curve=before.curve + fresh,
@@ -84,6 +89,9 @@ def make_row(
     diverged = history.diverged
     if diverged is None and not outcome.finite:
         diverged = history.steps
+    curve = list(history.curve)
+    if curve and diverged == history.steps:  # Only the last network is known not to be finite.
+        curve[-1] = None
     masks = jax.tree.leaves(outcome.mask)
     # The reference line has no ball of its own to be held to.
     radii = None if methods.find(lane.method).eps == math.inf else history.radii
@@ -101,7 +109,7 @@ def make_row(
         **ball_certificate(center, outcome.weights, radii, norm),
         "dense_val_accuracy": history.dense,
         "val_accuracy": share(outcome.validation_right, dataset.validation),
-        "val_curve": list(history.curve),
+        "val_curve": curve,
         "test_accuracy": share(outcome.test_right, dataset.test),
         "diverged": diverged,
         "jax": jax.__version__,
@@ -121,7 +129,7 @@ def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[s
 
     Returns:
         radius_max, max_displacement (entrywise) and ball_fraction, the largest displacement over
-        its radius in the ball's own norm: at most 1, null without a ball.
+        its radius in the ball's own norm: at most 1, null without a ball, NaN if a weight is.
     """
     largest = ball.displacement(center, weights)
     found = {"radius_max": None, "max_displacement": largest, "ball_fraction": None}
@@ -142,4 +150,5 @@ def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[s
     lengths = [float(np.linalg.norm(m, order)) for m in moved]
     # A displacement of 0 is inside every ball, one of radius 0 as well.
     fractions = [d and (d / r if r else math.inf) for d, r in zip(lengths, bounds, strict=True)]
-    return found | {"radius_max": max(bounds), "ball_fraction": max(fractions)}
+    # NumPy's max: Python's forgets a NaN that does not come first.
+    return found | {"radius_max": max(bounds), "ball_fraction": float(np.max(fractions))}

@@ -124,3 +124,23 @@ def test_no_step_of_any_dtype_and_size_leaves_any_ball(say):
                         wrong.append((dtype, update_dtype, norm, count, eps, size, jitted))
     say(f"{tried} steps, {len(wrong)} wrong")
     assert tried > 2000 and not wrong, wrong[:5]
+
+
+@pytest.mark.parametrize("far", [1j, np.longdouble(2) ** -70, 2**53 + 1, -(2**53) - 1, 2**64 - 1])
+def test_a_displacement_that_float64_cannot_count_is_refused(far):
+    center = np.zeros(2, np.asarray(far).dtype)
+    with pytest.raises(ValueError, match="float64"):
+        ball.displacement({"a": center}, {"a": center + np.asarray(far, center.dtype)})
+    assert ball.displacement(np.zeros(2, np.int64), np.array([1, -(2**53)])) == 2**53
+    assert ball.displacement(np.zeros(1, bool), np.ones(1, bool)) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "int32", "complex64"])
+def test_weights_and_updates_that_no_ball_holds_are_refused(dtype):
+    wrong, tx = jnp.ones(3).astype(dtype), ball.keep_in_ball(0.1)
+    with pytest.raises(ValueError, match="16, 32 or 64 bits"):
+        tx.init(wrong)
+    with pytest.raises(ValueError, match="16, 32 or 64 bits"):
+        ball.project(jnp.ones(3), wrong, 0.1)
+    with pytest.raises(ValueError, match="16, 32 or 64 bits"):
+        tx.update(wrong, tx.init(jnp.ones(3)), jnp.ones(3))
