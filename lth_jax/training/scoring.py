@@ -87,8 +87,8 @@ def loss_and_gradient(
         model_state: The model's state.
         images: [b, h, w, c] raw.
         labels: [b] int32.
-        mean: [c] as in data.normalize.
-        std: [c] as in data.normalize.
+        mean: [c] as in datasets.normalize.
+        std: [c] as in datasets.normalize.
 
     Returns:
         Loss [], the model's state afterwards, the gradient to `weights`.
