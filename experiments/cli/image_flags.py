@@ -1,12 +1,20 @@
 """The flags of an image study: the grid, the data, the network, and how stages train."""
 
 import dataclasses
+import inspect
+from typing import Any
 
 from experiments import cli
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
 
 _MOST_PROCESSES = 4096
 setting = cli.setting
+_STUDY = {name: p.default for name, p in inspect.signature(study.Study).parameters.items()}
+
+
+def _of_study(name: str, about: str) -> Any:
+    """A flag with the default that lth_jax.Study has."""
+    return setting(_STUDY[name], about)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +30,8 @@ class Config:
     model: str = setting("lenet", f"One of {', '.join(models.MODELS)}.")
     width: float = setting(1.0, "Factor of the model's hidden units or channels.")
     init: str = setting("kaiming_normal", f"One of {', '.join(models.INITIALIZERS)}.")
-    pruner: str = setting("edge_popup", f"One of {', '.join(pruners.PRUNERS)}.")
-    scope: str = setting("tensor", "Prune every tensor alike (tensor), or rank all (global).")
+    pruner: str = _of_study("pruner", f"One of {', '.join(pruners.PRUNERS)}.")
+    scope: str = _of_study("scope", "Prune every tensor alike (tensor), or rank all (global).")
     method: tuple[str, ...] = setting(
         ("perturb_then_prune",), f"List of {', '.join(training.METHODS)}."
     )
@@ -32,17 +40,21 @@ class Config:
     seeds: int = setting(5, "How many seeds.")
     seed: int = setting(0, "The first seed.")
     train: training.TrainConfig = training.TrainConfig()
-    strategy: str = setting("auto", "map (bit-exact, for CPUs), vmap (for accelerators) or auto.")
+    strategy: str = _of_study("strategy", "map (bit-exact, CPUs), vmap (accelerators) or auto.")
     out: str | None = setting(None, "The run's folder; runs/STUDY-ID if not given.")
-    keep_tickets: bool = setting(False, "Also write every lane's network, as a ticket file.")
-    ticket_bits: int = setting(
-        0, "Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights exactly."
+    keep_tickets: bool = _of_study(
+        "keep_tickets", "Also write every lane's network, as a ticket file."
     )
-    max_lanes: int = setting(16, "Most lanes held in memory at once.")
-    checkpoint_minutes: float = setting(
-        5.0, "Save the running stage so often; 0 after every slice, inf only when interrupted."
+    ticket_bits: int = _of_study(
+        "ticket_bits",
+        "Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights exactly.",
     )
-    lock: str = setting("leave", "If another process has the folder: leave, or wait for it.")
+    max_lanes: int = _of_study("max_lanes", "Most lanes held in memory at once.")
+    checkpoint_minutes: float = _of_study(
+        "checkpoint_minutes",
+        "Save the running stage so often; 0 after every slice, inf only when interrupted.",
+    )
+    lock: str = _of_study("lock", "If another process has the folder: leave, or wait for it.")
     distributed: bool = setting(
         False, "One of many processes on one folder, found by jax's cluster detection or named by:"
     )

@@ -13,21 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 
-def lueker_probability(n: int, spare: int) -> float:
-    """Lueker (1998), in the form that theorem 1 of Xiong et al. (2023) has at ε = 0.
-
-    Args:
-        n: Candidates, C·log(1/η) + spare or more for a constant C that the statement leaves open.
-        spare: K, 0 to n.
-
-    Returns:
-        Lower bound 1 − exp(−(n−K)/72) − exp(−K) on P(every z has error <= 2η); may be negative.
-    """
-    return theorem1_probability(n, spare, 0.0)
-
-
 def theorem1_probability(n: int, spare: int, eps: float, printed: bool = False) -> float:
     """Theorem 1 of Xiong et al. (2023): 1 − exp(−(n−K)(1+ε)²/(8(3−ε)²)) − exp(−K).
+
+    At ε = 0 it is Lueker's (1998).
 
     Args:
         n: Candidates, O(log(1/η)/(1+ε) + K) or more; the constant is not usable as printed.

@@ -1,7 +1,5 @@
 """Checks an answer without trusting the solver: compensated sums, fractions where they tie."""
 
-import fractions
-from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -137,12 +135,3 @@ def verify(
     realized = np.abs(realized)
     holds = reaches & bounded & (realized <= tolerance + bound)
     return Certificate(reaches, bounded, realized, bound, holds)
-
-
-def exact_error(
-    x: Iterable[float], z: float, eps: float, mask: Iterable[bool]
-) -> fractions.Fraction:
-    """max(0, |z − σ_S| − |S|ε) as a fraction; x [n], mask [n]."""
-    members = [fractions.Fraction(float(v)) for v, chosen in zip(x, mask, strict=True) if chosen]
-    gap = abs(fractions.Fraction(float(z)) - sum(members)) - len(members) * fractions.Fraction(eps)
-    return max(fractions.Fraction(0), gap)
