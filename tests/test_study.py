@@ -24,12 +24,13 @@ def _shared_programs():
         yield
 
 
-def own_study(out, model=None, pruner=None, **settings):
+def own_study(out, model=None, pruner=None, dataset=None, **settings):
     pruner = pruner or tiny.noisy_edge_popup()
     model = model or tiny.own_model()
     # Blocks of one size: their programs serve all tests here, and those of the exact resume.
     settings = {"max_lanes": 4} | settings
-    return lth_jax.Study(model, tiny.dataset(), pruner, tiny.CONFIG, out, **settings)
+    dataset = dataset or tiny.dataset()
+    return lth_jax.Study(model, dataset, pruner, tiny.CONFIG, out, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -204,9 +205,9 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
 def test_a_folder_is_of_one_data_set(tmp_path):
     def study(**changed):
         dataset = tiny.dataset()._replace(**changed)
-        return lth_jax.Study(tiny.own_model(), dataset, train=tiny.CONFIG, out=tmp_path)
+        return own_study(tmp_path, dataset=dataset)
 
-    study().run(["prune"], seeds=[0], sparsity=[0.5])
+    study().run(["prune"], seeds=range(4), sparsity=[0.5])
     study()
     test = lth_jax.Split(tiny.dataset().test.images // 2, tiny.dataset().test.labels)
     for change in ({"mean": tiny.dataset().mean + 1}, {"test": test}):
@@ -230,10 +231,10 @@ def test_lanes_that_are_done_are_kept_when_the_caller_stops_at_the_first(tmp_pat
 
     study = own_study(tmp_path)
     with pytest.raises(InterruptedError):
-        study.run(["prune"], seeds=[0, 1], sparsity=[0.5], on_event=stop)
+        study.run(["prune"], seeds=range(4), sparsity=[0.5], on_event=stop)
     events = []
-    study.run(["prune"], seeds=[0, 1], sparsity=[0.5], on_event=events.append)
-    assert events == [lth_jax.Started(2, 0, "map", 2)]  # A block of two lanes: both have rows.
+    study.run(["prune"], seeds=range(4), sparsity=[0.5], on_event=events.append)
+    assert events == [lth_jax.Started(4, 0, "map", 2)]  # A block of four lanes: all have rows.
 
 
 @pytest.mark.parametrize(
@@ -256,6 +257,7 @@ def test_a_kind_of_stage_that_contradicts_itself_is_refused(kind, said):
 
 
 def test_numbers_of_numpy_are_rows_as_well(tmp_path):
-    axes = {"eps": [np.float32(0.03)], "sparsity": [np.float64(0.5)], "seeds": np.arange(1)}
-    (row,) = own_study(tmp_path).run(["perturb_then_prune"], **axes).rows
-    assert (row["eps"], row["sparsity"], row["seed"]) == (0.03, 0.5, 0)
+    axes = {"eps": [np.float32(0.03)], "sparsity": [np.float64(0.5)], "seeds": np.arange(4)}
+    rows = own_study(tmp_path).run(["perturb_then_prune"], **axes).rows
+    found = [(row["eps"], row["sparsity"], row["seed"]) for row in rows]
+    assert found == [(0.03, 0.5, seed) for seed in range(4)]
