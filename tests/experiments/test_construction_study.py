@@ -147,6 +147,7 @@ def test_a_damaged_record_is_named(out, tmp_path, capsys):
         assert (folder / "construction.json").read_text() == content
 
 
+@pytest.mark.slow
 def test_a_target_of_four_layers_is_hidden_and_certified(tmp_path):
     assert run(tmp_path, "--hidden=12,10,8", "--eps=0,0.05") == 0
     loose, tight = rows_of(tmp_path)

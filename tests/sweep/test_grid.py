@@ -82,6 +82,7 @@ def test_a_lane_alone_has_the_same_bits(method):
     assert numbers(event.row) == numbers(row)
 
 
+@pytest.mark.slow
 def test_blocks_and_slices_of_any_size_give_the_same_bits():
     _, finished, events = run()
     _, other, more, _ = in_pairs()
