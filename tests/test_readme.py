@@ -4,6 +4,7 @@ import doctest
 import pathlib
 
 import jax
+import pytest
 
 from lth_jax import sweep
 from lth_jax.training import methods
@@ -11,6 +12,7 @@ from lth_jax.training import methods
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.slow
 def test_the_examples_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Blocks of one size give the same rows, and fewer programs to compile.
