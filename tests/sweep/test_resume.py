@@ -125,9 +125,9 @@ def test_a_snapshot_from_before_losses_were_kept_goes_on(tmp_path, whole):
     expected = [dict(event.row, seconds=0) for event in whole[0].values()]
     known = [row.pop("train_loss_curve") for row in expected]
     assert without == expected
-    pairs = [pair for ours, all_ in zip(curves, known, strict=True) for pair in zip(ours, all_)]
     assert [None, None, known[0][2]] in curves
-    assert all(ours in (None, theirs) for ours, theirs in pairs)
+    for ours, theirs in zip(curves, known, strict=True):
+        assert all(a in (None, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_a_snapshot_of_another_program_is_not_used(whole):
