@@ -410,23 +410,44 @@ class Study:
         return folder
 
     def _report(self, folder: runs.Folder) -> None:
-        """Writes summary.csv and the plots."""
-        # Here, for matplotlib takes half a second to import.
-        from lth_jax.report import plots, plots_accuracy, plots_curves
-
+        """Writes summary.csv and the plots, these only if there is something new to draw."""
         cells = summary.cells(folder.rows)
-        curves: dict[str, CurveField] = {VALIDATION: "val_curve", LOSS: "train_loss_curve"}
+        text = summary.to_csv(cells)
         try:
-            files.write(self.path / SUMMARY, summary.to_csv(cells))
-            picture = plots_accuracy.accuracy_against_eps(cells, self.title)
-            plots.save(picture, self.path / ACCURACY)
-            for name, field in curves.items():
-                if known := summary.curves(folder.rows, field):
-                    picture = plots_curves.learning_curves(known, field, self.title)
-                    plots.save(picture, self.path / name)
+            self._draw(cells, folder.rows, changed=not _holds(self.path / SUMMARY, text))
+            # Last: a folder that has it has the plots of the same rows.
+            files.write(self.path / SUMMARY, text)
         except OSError as error:
             where = error.filename or self.path
             raise errors.RunError(f"{where}: {error.strerror or error}.") from None
+
+    def _draw(
+        self, cells: Sequence[summary.Cell], rows: Sequence[Mapping[str, Any]], changed: bool
+    ) -> None:
+        """Draws the plots that are missing, or all."""
+        known: dict[str, CurveField] = {VALIDATION: "val_curve", LOSS: "train_loss_curve"}
+        curves = {name: summary.curves(rows, field) for name, field in known.items()}
+        for name in PLOTS:
+            there = [(self.path / name).with_suffix(end) for end in (".png", ".svg")]
+            if not changed and all(map(os.path.exists, there)):
+                continue
+            # Here, for matplotlib takes half a second to import.
+            from lth_jax.report import plots, plots_accuracy, plots_curves
+
+            if name == ACCURACY:
+                drawing = plots_accuracy.accuracy_against_eps(cells, self.title)
+                plots.save(drawing, self.path / name)
+            elif curves[name]:
+                drawing = plots_curves.learning_curves(curves[name], known[name], self.title)
+                plots.save(drawing, self.path / name)
+
+
+def _holds(path: pathlib.Path, text: str) -> bool:
+    """Whether a file holds just this."""
+    try:
+        return files.read_regular(path, len(text.encode()) + 1) == text.encode()
+    except (OSError, ValueError):
+        return False
 
 
 def _check_methods(folder: runs.Folder, own: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """The public door: a model of one's own in a resumable folder, without a command line."""
 
 import math
+import shutil
 import sys
 
 import compiled
@@ -12,7 +13,7 @@ import tiny
 
 import lth_jax
 from lth_jax import models, sweep
-from lth_jax.report import frames
+from lth_jax.report import frames, plots
 from lth_jax.sweep import plan
 from lth_jax.sweep import runner as sweep_runner
 from lth_jax.training import methods
@@ -71,6 +72,19 @@ def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
         logits, _ = tiny.own_model().apply(kept.weights, {}, x, train=False)
         right = (logits.argmax(-1) == tiny.dataset().test.labels).mean()
         assert float(right) == pytest.approx(row["test_accuracy"], abs=1e-6)
+
+
+def test_plots_are_drawn_again_only_for_new_rows_or_if_one_is_missing(whole, tmp_path, monkeypatch):
+    drawn, save = [], plots.save
+    monkeypatch.setattr(plots, "save", lambda d, path: (drawn.append(path.name), save(d, path)))
+    shutil.copytree(whole[0].path, tmp_path / "run")
+    own_study(tmp_path / "run").run(**GRID)
+    assert drawn == []
+    (tmp_path / "run" / "validation.svg").unlink()
+    own_study(tmp_path / "run").run(**GRID)
+    assert drawn == ["validation.png"] and (tmp_path / "run" / "validation.svg").exists()
+    own_study(tmp_path / "run").run(**GRID | {"seeds": [0, 1, 2]})
+    assert drawn[1:] == ["accuracy.png", "validation.png", "loss.png"]
 
 
 def test_rows_and_summary_are_pandas_where_pandas_is_there(whole):

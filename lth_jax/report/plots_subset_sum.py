@@ -26,7 +26,6 @@ def phase_map(rows: Sequence[Mapping[str, Any]]) -> plots.Figure:
     found = grid[np.isfinite(grid)]
     low, top = (found.min(), found.max()) if found.size else (0.0, 1.0)
     colours = matplotlib.colors.ListedColormap(matplotlib.colormaps["Blues"](_TONES))
-    colours.set_bad("white")
     image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=max(top, low + 1))
     texts = {(row["eps"], row["eta"]): _words(row) for row in rows}
     for x, eps in enumerate(epsilons):
@@ -76,7 +75,8 @@ def phase_curves(rows: Sequence[Mapping[str, Any]]) -> plots.Figure:
             panel.plot(eps, values, label=label, ms=5, lw=1.2, **plots.style(number))
         bars = [(row["eps"], *row["n90_interval"]) for row in line]
         known = [bar for bar in bars if None not in bar]
-        panel.vlines(*(list(part) for part in zip(*known, strict=True)), color=plots.COLOURS[0])
+        x, low, high = ([bar[part] for bar in known] for part in range(3))
+        panel.vlines(x, low, high, color=plots.COLOURS[0])
         plots.tick_radii(panel, epsilons)
         # Written at a slant, for they stand near each other.
         panel.tick_params(axis="x", labelrotation=45)
