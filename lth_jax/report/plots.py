@@ -128,7 +128,7 @@ def to_svg(drawing: figure.Figure) -> bytes:
     """A figure as the bytes of an SVG file: the same bytes for the same figure."""
     out = io.BytesIO()
     # Else its ids are random, and it holds the time.
-    with matplotlib.rc_context({"svg.hashsalt": "lth_jax"}):
+    with matplotlib.rc_context({"svg.hashsalt": "lth_jax", "svg.fonttype": "none"}):
         drawing.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
 
