@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -22,8 +23,9 @@ from lth_jax.training import fingerprint
 if TYPE_CHECKING:
     from lth_jax.report import plots
 
-SUMMARY, PLOT = "summary.csv", "accuracy.png"
-_TABLE_WIDTH = 156  # columns
+SUMMARY = "summary.csv"
+ACCURACY, VALIDATION, LOSS = "accuracy.png", "validation.png", "loss.png"
+PLOTS = (ACCURACY, VALIDATION, LOSS)  # each with an .svg beside it
 _log = logging.getLogger("lth_jax")
 
 
@@ -37,6 +39,7 @@ class Started(NamedTuple):
 
 
 Tell = Callable[[str], None]
+CurveField = summary.CurveField
 Event = Started | sweep.Progress | sweep.Finished
 
 
@@ -53,17 +56,49 @@ class Result:
         shown = {runs.lane_of(row)[:3] for row in self.rows}
         return [cell for cell in summary.cells(self._all) if cell[:3] in shown]
 
-    def table(self, width: int = _TABLE_WIDTH) -> str:
-        """The summary as text: accuracies in percent, intervals, paired differences."""
+    def table(self, width: int | None = None) -> str:
+        """The summary as text: accuracies in percent, intervals, paired differences.
+
+        Args:
+            width: Columns of text to use; None is what the terminal has, 80 without one.
+        """
         from lth_jax.report import table
 
-        return table.as_text(table.accuracy_table(self.summary(), str(self.path)), width)
+        width = shutil.get_terminal_size().columns if width is None else width
+        return table.accuracy_table(self.summary(), str(self.path), width)
+
+    def to_pandas(self, what: Literal["rows", "summary"] = "rows") -> Any:
+        """The rows asked for, or their summary, as a pandas.DataFrame.
+
+        Args:
+            what: "rows", as in results.jsonl, or "summary", as in summary.csv.
+
+        Raises:
+            ImportError: If pandas is not installed.
+            ValueError: If `what` is neither.
+        """
+        from lth_jax.report import frames
+
+        if what not in ("rows", "summary"):
+            raise ValueError(f"what must be rows or summary, got {what!r}.")
+        return frames.frame(self.rows if what == "rows" else summary.records(self.summary()))
 
     def plot(self, title: str = "") -> "plots.Figure":
         """Test accuracy against ε, of all the folder's cells, as a matplotlib figure."""
-        from lth_jax.report import plots
+        from lth_jax.report import plots_accuracy
 
-        return plots.accuracy_against_eps(summary.cells(self._all), title)
+        return plots_accuracy.accuracy_against_eps(summary.cells(self._all), title)
+
+    def plot_curves(self, field: CurveField = "val_curve", title: str = "") -> "plots.Figure":
+        """Validation accuracy or training loss by epoch, of all the folder's rows, as a figure.
+
+        Args:
+            field: "val_curve" or "train_loss_curve".
+            title: Of the figure.
+        """
+        from lth_jax.report import plots_curves
+
+        return plots_curves.learning_curves(summary.curves(self._all, field), field, title)
 
     def tickets(self) -> list[pathlib.Path]:
         """The ticket files of the lanes asked for, in the order of their rows."""
@@ -375,17 +410,44 @@ class Study:
         return folder
 
     def _report(self, folder: runs.Folder) -> None:
-        """Writes summary.csv and the plot."""
-        from lth_jax.report import plots  # Here, for matplotlib takes half a second to import.
-
+        """Writes summary.csv and the plots, these only if there is something new to draw."""
         cells = summary.cells(folder.rows)
+        text = summary.to_csv(cells)
         try:
-            files.write(self.path / SUMMARY, summary.to_csv(cells))
-            picture = plots.accuracy_against_eps(cells, self.title)
-            plots.save(picture, self.path / PLOT)
+            self._draw(cells, folder.rows, changed=not _holds(self.path / SUMMARY, text))
+            # Last: a folder that has it has the plots of the same rows.
+            files.write(self.path / SUMMARY, text)
         except OSError as error:
             where = error.filename or self.path
             raise errors.RunError(f"{where}: {error.strerror or error}.") from None
+
+    def _draw(
+        self, cells: Sequence[summary.Cell], rows: Sequence[Mapping[str, Any]], changed: bool
+    ) -> None:
+        """Draws the plots that are missing, or all."""
+        known: dict[str, CurveField] = {VALIDATION: "val_curve", LOSS: "train_loss_curve"}
+        curves = {name: summary.curves(rows, field) for name, field in known.items()}
+        for name in PLOTS:
+            there = [(self.path / name).with_suffix(end) for end in (".png", ".svg")]
+            if not changed and all(map(os.path.exists, there)):
+                continue
+            # Here, for matplotlib takes half a second to import.
+            from lth_jax.report import plots, plots_accuracy, plots_curves
+
+            if name == ACCURACY:
+                drawing = plots_accuracy.accuracy_against_eps(cells, self.title)
+                plots.save(drawing, self.path / name)
+            elif curves[name]:
+                drawing = plots_curves.learning_curves(curves[name], known[name], self.title)
+                plots.save(drawing, self.path / name)
+
+
+def _holds(path: pathlib.Path, text: str) -> bool:
+    """Whether a file holds just this."""
+    try:
+        return files.read_regular(path, len(text.encode()) + 1) == text.encode()
+    except (OSError, ValueError):
+        return False
 
 
 def _check_methods(folder: runs.Folder, own: Mapping[str, str]) -> None:

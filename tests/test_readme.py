@@ -2,6 +2,7 @@
 
 import doctest
 import pathlib
+import re
 
 import jax
 import pytest
@@ -25,3 +26,12 @@ def test_the_examples_do_what_they_say(tmp_path, monkeypatch):
         methods.METHODS.update(known)
     assert found.attempted >= 40 and found.failed == 0
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "extended"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/README.md"])
+def test_its_pictures_are_there_and_small(page):
+    page = README.parent / page
+    found = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text())
+    assert found
+    for picture in found:
+        assert 0 < (page.parent / picture).stat().st_size <= 60_000, picture

@@ -1,6 +1,8 @@
 """The public door: a model of one's own in a resumable folder, without a command line."""
 
 import math
+import shutil
+import sys
 
 import compiled
 import jax
@@ -11,6 +13,7 @@ import tiny
 
 import lth_jax
 from lth_jax import models, sweep
+from lth_jax.report import frames, plots
 from lth_jax.sweep import plan
 from lth_jax.sweep import runner as sweep_runner
 from lth_jax.training import methods
@@ -55,7 +58,13 @@ def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
     assert (still.eps, moved.eps) == (0.0, 0.03) and moved.against["eps=0"].n == 2
     assert "perturb_then_prune" in result.table() and result.plot().axes
     files = {path.name for path in result.path.iterdir()}
-    assert {"config.json", "results.jsonl", "summary.csv", "accuracy.png", "tickets"} <= files
+    files = {path.name for path in result.path.iterdir()}
+    assert {"config.json", "results.jsonl", "summary.csv", "tickets"} <= files
+    plots = {
+        f"{name}.{end}" for name in ("accuracy", "validation", "loss") for end in ("png", "svg")
+    }
+    assert plots <= files
+    assert result.plot_curves("train_loss_curve").axes
     for row, file in zip(result.rows, result.tickets(), strict=True):
         kept = lth_jax.tickets.load(file)
         assert sum(int(m.sum()) for m in jax.tree.leaves(kept.masks)) == row["kept"]
@@ -63,6 +72,40 @@ def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
         logits, _ = tiny.own_model().apply(kept.weights, {}, x, train=False)
         right = (logits.argmax(-1) == tiny.dataset().test.labels).mean()
         assert float(right) == pytest.approx(row["test_accuracy"], abs=1e-6)
+
+
+def test_plots_are_drawn_again_only_for_new_rows_or_if_one_is_missing(whole, tmp_path, monkeypatch):
+    drawn, save = [], plots.save
+    monkeypatch.setattr(plots, "save", lambda d, path: (drawn.append(path.name), save(d, path)))
+    shutil.copytree(whole[0].path, tmp_path / "run")
+    own_study(tmp_path / "run").run(**GRID)
+    assert drawn == []
+    (tmp_path / "run" / "validation.svg").unlink()
+    own_study(tmp_path / "run").run(**GRID)
+    assert drawn == ["validation.png"] and (tmp_path / "run" / "validation.svg").exists()
+    own_study(tmp_path / "run").run(**GRID | {"seeds": [0, 1, 2]})
+    assert drawn[1:] == ["accuracy.png", "validation.png", "loss.png"]
+
+
+def test_rows_and_summary_are_pandas_where_pandas_is_there(whole):
+    pandas = pytest.importorskip("pandas")
+    result, _ = whole
+    rows, cells = result.to_pandas(), result.to_pandas("summary")
+    assert isinstance(rows, pandas.DataFrame) and len(rows) == len(result.rows)
+    means = rows.groupby("eps")["test_accuracy"].mean()
+    assert cells["eps"].tolist() == [0.0, 0.03]
+    assert cells["test_accuracy"].tolist() == pytest.approx(means.tolist())
+    header = (result.path / "summary.csv").read_text().splitlines()[0]
+    assert ",".join(cells.columns) == header
+    assert frames.frame([{"eps": "inf"}])["eps"].tolist() == [math.inf]
+    with pytest.raises(ValueError, match="what must be rows or summary, got 'all'"):
+        result.to_pandas("all")
+
+
+def test_without_pandas_there_is_one_clear_line(whole, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="^pandas is not installed, and only a DataFrame needs"):
+        whole[0].to_pandas()
 
 
 def test_events_tell_how_far_it_is(whole):

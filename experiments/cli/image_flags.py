@@ -2,13 +2,14 @@
 
 import dataclasses
 import inspect
-from typing import Any
+from typing import Any, Literal
 
 from experiments import cli
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
 
 _MOST_PROCESSES = 4096
 setting = cli.setting
+Table = Literal["auto", "wide", "narrow", "csv"]
 _STUDY = {name: p.default for name, p in inspect.signature(study.Study).parameters.items()}
 
 
@@ -61,6 +62,11 @@ class Config:
     coordinator: str | None = setting(None, "HOST:PORT of process 0, the same for all processes.")
     processes: int | None = setting(None, "How many processes there are.")
     process: int | None = setting(None, "Which one this is, from 0.")
+    table: Table = setting(
+        "auto",
+        "What to print at the end: what fits the terminal (80 columns without one), wide, narrow "
+        "(80), or csv, which leaves standard output to it alone.",
+    )
     progress: bool = setting(True, "Show a progress bar.")
 
     def __post_init__(self) -> None:

@@ -13,11 +13,10 @@ import rich.progress
 
 from experiments.cli import image_flags, signals
 from lth_jax import runs, study, sweep
-from lth_jax.report import table
+from lth_jax.report import summary, table
 from lth_jax.runs import parts, together
 
 Config = image_flags.Config
-_WIDTH = 156  # columns where no terminal says how many there are
 
 
 def run(
@@ -28,7 +27,8 @@ def run(
     Args:
         config: What to run.
         name: Of the experiment, for the folder.
-        console: Where to print; standard output if None.
+        console: Where to print; standard output if None. With --table=csv all but the table goes
+            to standard error.
 
     Returns:
         All rows of the folder that belong to the grid asked for; one of many processes knows those
@@ -39,9 +39,7 @@ def run(
         RunError: If the folder is in use, or the run cannot go on.
         Stopped: After a signal; the running stage is saved then.
     """
-    console = console or rich.console.Console()
-    if not console.is_terminal:
-        console = rich.console.Console(file=console.file, width=_WIDTH)
+    console = console or rich.console.Console(stderr=config.table == "csv")
     with contextlib.ExitStack() as stack:
         process = parts.Process()
         if not config.distributed:
@@ -108,7 +106,7 @@ class _Watcher:
     def _announce(self, event: study.Started) -> None:
         count, index, train = self.process.count, self.process.index, self.config.train
         who = "" if count == 1 else f" (process {index} of {count})"
-        self.console.print(
+        self._say(
             f"{self.study.name}{who}: {self.study.title} "
             f"({len(self.study.dataset.train.labels):,} training images), {event.lanes} lanes, "
             f"{event.missing} to run, E = {train.perturb_epochs}, P = {train.prune_epochs} epochs, "
@@ -123,18 +121,27 @@ class _Watcher:
         if event.seconds > 1 and not self._told:
             self._told = True
             left = event.seconds * (whole - done) / done
-            self.console.print(f"about {_duration(left)} left, {whole:,} gradient steps in all")
+            self._say(f"about {_duration(left)} left, {whole:,} gradient steps in all")
 
     def report(self, result: study.Result) -> None:
         """Prints the table, what is best, and where the files are."""
         if self._ran:
-            self.console.print(f"ran {_duration(time.monotonic() - self._started)}")
+            self._say(f"ran {_duration(time.monotonic() - self._started)}")
         cells = result.summary()
-        self.console.print(table.accuracy_table(cells, self.study.title))
-        for line in table.best_lines(cells):
-            self.console.print(line)
-        for file in (runs.RESULTS, study.SUMMARY, study.PLOT):
-            self.console.print(str(result.path / file))
+        if self.config.table == "csv":
+            print(summary.to_csv(cells), end="", flush=True)
+        else:
+            width, form = self.console.width, self.config.table
+            self._say(table.accuracy_table(cells, self.study.title, width, form))
+            for line in table.best_lines(cells):
+                self._say(line)
+        for file in (runs.RESULTS, study.SUMMARY, *study.PLOTS):
+            if (result.path / file).exists():
+                self._say(str(result.path / file))
+
+    def _say(self, text: str) -> None:
+        """Prints text as it is: rich would break its lines and take [words] for markup."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

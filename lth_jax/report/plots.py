@@ -1,23 +1,120 @@
-"""The plot of an image study's accuracy, and how a figure becomes a file.
+"""How figures look, and how one becomes files.
 
 The modules of plots use matplotlib's Figure objects and never pyplot: so nothing is global, and no
-window or display is needed.
+window or display is needed. What differs in colour also differs in marker and dashes: so plots can
+be read without colours, in grey print or by the colour-blind.
 """
 
 import io
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from matplotlib import axes, figure
+import matplotlib
+from matplotlib import axes, figure, ticker
 
 from lth_jax import files
-from lth_jax.report import summary
-from lth_jax.training import methods
 
 Figure = figure.Figure
+
+# Okabe and Ito (2008), without their yellow, which is lost on white; eight with the grey.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#000000", "#56B4E9", "#E69F00", "#777777"),
+)
+MARKERS = "osD^vPX*<"
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.6}
+SMALL = 8  # points
+_DPI = 120
+_MOST_APART = 2.0  # common limits may be so many times as far apart as a panel's own
+
+
+def style(index: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the index-th line: different for the first 72."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index % len(DASHES)],
+    }
+
+
+def shown(name: str) -> str:
+    """A name as people write it."""
+    return name.replace("_", " ")
+
+
+def empty(width: float, height: float) -> figure.Figure:
+    """A figure of so many inches, which lays out what it is given."""
+    return figure.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def share_limits(panels: Sequence[axes.Axes]) -> bool:
+    """Gives panels one y-axis, unless that would press what one of them shows together.
+
+    Args:
+        panels: All drawn.
+
+    Returns:
+        Whether they have one now.
+    """
+    limits = [panel.get_ylim() for panel in panels]
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
+    if high - low > _MOST_APART * min(top - bottom for bottom, top in limits):
+        return False
+    for panel in panels:
+        panel.set_ylim(low, high)
+    return True
+
+
+def tick_radii(panel: axes.Axes, radii: Sequence[float]) -> None:
+    """An ε axis: linear up to the smallest radius above 0, then logarithmic, ticks where data are.
+
+    A logarithmic axis itself would choose powers of ten, maybe none.
+    """
+    panel.set_xlabel("ε")
+    smallest = min((r for r in radii if r > 0), default=1.0)
+    panel.set_xscale("symlog", linthresh=smallest)
+    panel.set_xticks(list(radii), [f"{r:g}" for r in radii], fontsize=SMALL)
+    panel.xaxis.set_minor_locator(ticker.NullLocator())
+    # So that no mark at an end is cut.
+    panel.set_xlim(min(radii) - smallest / 3, max(radii) * 1.8 or smallest / 3)
+
+
+def interval_words(counts: Sequence[int]) -> str:
+    """What marks and bars are, for a caption, from the number of seeds behind each mark."""
+    least, most = min(counts, default=0), max(counts, default=0)
+    if most < 2:
+        return f"n = {most} seed{'' if most == 1 else 's'}"
+    n = str(most) if least == most else f"{least} to {most}"
+    return f"mean and 95 % interval (Student's t), n = {n} seeds"
+
+
+def add_legend(drawing: figure.Figure, panels: Sequence[axes.Axes], inches: float = 1.8) -> None:
+    """One legend below all panels, each name once.
+
+    Args:
+        drawing: The figure.
+        panels: Whose names it takes.
+        inches: That a name needs.
+    """
+    handles = {str(h.get_label()): h for p in panels for h in p.get_legend_handles_labels()[0]}
+    if handles:
+        drawing.legend(
+            list(handles.values()),
+            list(handles),
+            fontsize=SMALL,
+            loc="outside lower center",
+            ncols=max(1, min(len(handles), int(drawing.get_figwidth() / inches))),
+            handlelength=3.5,  # so that dashes can be told apart
+        )
+
+
+def half(value: float) -> float:
+    """Half an interval as the length of a bar: none where there is no interval."""
+    return 0.0 if math.isnan(value) else value
 
 
 def to_png(drawing: figure.Figure) -> bytes:
@@ -27,83 +124,26 @@ def to_png(drawing: figure.Figure) -> bytes:
     return out.getvalue()
 
 
+def to_svg(drawing: figure.Figure) -> bytes:
+    """A figure as the bytes of an SVG file: the same bytes for the same figure."""
+    out = io.BytesIO()
+    # Else its ids are random, and it holds the time.
+    with matplotlib.rc_context({"svg.hashsalt": "lth_jax", "svg.fonttype": "none"}):
+        drawing.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
 def save(drawing: figure.Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure as a PNG file, whole or not at all.
+    """Writes a figure as a PNG file and as an SVG file beside it, each whole or not at all.
 
     Args:
         drawing: Any figure.
-        path: Of the file; what is there is replaced.
+        path: Of the PNG file; what is there is replaced. The other one ends in .svg.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If they cannot be written.
     """
     files.write(pathlib.Path(path), to_png(drawing))
-
-
-def accuracy_against_eps(cells: Sequence[summary.Cell], title: str) -> figure.Figure:
-    """Test accuracy against ε with 95 % intervals, a panel per sparsity, a line per method.
-
-    Methods without a ball are horizontal lines.
-
-    Args:
-        cells: From summary.cells.
-        title: Of the figure: what was trained on what.
-
-    Returns:
-        The figure.
-    """
-    masked = sorted({c.sparsity for c in cells if c.sparsity is not None})
-    sparsities: Sequence[float | None] = masked or [None]
-    names = list(dict.fromkeys(c.method for c in cells))
-    size = (3.3 + 3.4 * len(sparsities), 4.2)
-    drawing = figure.Figure(figsize=size, dpi=120, layout="constrained")
-    panels = drawing.subplots(1, len(sparsities), sharey=True, squeeze=False)[0]
-    radii = sorted({c.eps for c in cells if c.eps is not None and _takes_eps(c)})
-    finite = [r for r in radii if 0 < r < math.inf]
-    # Infinity has a place of its own to the right, as "trains freely".
-    beyond = 3 * max(finite, default=1.0)
-    for panel, sparsity in zip(panels, sparsities, strict=True):
-        for index, method in enumerate(names):
-            mine = [c for c in cells if c.method == method and c.sparsity in (sparsity, None)]
-            mine = [c for c in mine if c.accuracy["test_accuracy"].n]
-            style = {"color": f"C{index}", "label": method}
-            _draw_line(panel, [c for c in mine if _takes_eps(c)], beyond, style)
-            for cell in mine:
-                if not _takes_eps(cell):
-                    mean, half, _ = cell.accuracy["test_accuracy"]
-                    panel.axhline(mean, ls="--", lw=1, **style)
-                    if not math.isnan(half):
-                        panel.axhspan(mean - half, mean + half, color=style["color"], alpha=0.1)
-        panel.set_title("" if sparsity is None else f"sparsity {sparsity:g}", fontsize=10)
-        panel.set_xlabel("ε")
-        panel.grid(alpha=0.3)
-        if finite:
-            panel.set_xscale("symlog", linthresh=min(finite))
-        # Ticks where the lanes are: a logarithmic axis would choose powers of ten, maybe none.
-        ticks = {min(r, beyond): "∞" if r == math.inf else f"{r:g}" for r in radii}
-        panel.set_xticks(list(ticks), list(ticks.values()), fontsize=8)
-        panel.minorticks_off()
-    panels[0].set_ylabel("test accuracy")
-    handles = {h.get_label(): h for p in panels for h in p.get_legend_handles_labels()[0]}
-    if handles:
-        drawing.legend(handles.values(), list(handles), fontsize=8, loc="outside right upper")
-    drawing.suptitle(title, fontsize=10)
-    return drawing
-
-
-def _takes_eps(cell: summary.Cell) -> bool:
-    return methods.METHODS[cell.method].takes_eps
-
-
-def _draw_line(
-    panel: axes.Axes, cells: Sequence[summary.Cell], beyond: float, style: Mapping[str, Any]
-) -> None:
-    """The cells of one method over ε, with their intervals; `beyond` is where ∞ goes."""
-    found = [(c.eps, c.accuracy["test_accuracy"]) for c in cells if c.eps is not None]
-    if not found:
-        return
-    found.sort(key=lambda pair: pair[0])
-    x = [min(eps, beyond) for eps, _ in found]
-    y = [mean for _, (mean, _, _) in found]
-    half = [0.0 if math.isnan(half) else half for _, (_, half, _) in found]
-    panel.errorbar(x, y, yerr=half, marker="o", ms=3, lw=1.2, capsize=2, **style)
+    # Its layout has just been found, which takes most of the time.
+    drawing.set_layout_engine("none")
+    files.write(pathlib.Path(path).with_suffix(".svg"), to_svg(drawing))

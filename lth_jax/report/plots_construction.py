@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import axes, figure
+from matplotlib import axes
+
+from lth_jax.report import plots
 
 
-def over_parameterization(rows: Sequence[Mapping[str, Any]], delta: float) -> figure.Figure:
+def over_parameterization(rows: Sequence[Mapping[str, Any]], delta: float) -> plots.Figure:
     """Candidates per target weight over ε against the bounds, and how near the network is.
 
     Args:
@@ -17,33 +19,39 @@ def over_parameterization(rows: Sequence[Mapping[str, Any]], delta: float) -> fi
     Returns:
         The figure.
     """
-    drawing = figure.Figure(figsize=(10, 4), dpi=100)
+    drawing = plots.empty(10, 4.6)
     left, right = drawing.subplots(1, 2)
     epsilons = sorted({row["eps"] for row in rows})
-    smallest = min((eps for eps in epsilons if eps > 0), default=1.0)
 
-    def line(panel: axes.Axes, name: str, style: str, label: str) -> None:
+    def line(panel: axes.Axes, name: str, index: int, label: str) -> None:
         cells = [(eps, [r[name] for r in rows if r["eps"] == eps]) for eps in epsilons]
         cells = [(eps, values) for eps, values in cells if None not in values]
-        (drawn,) = panel.plot(
-            [eps for eps, _ in cells], [np.mean(v) for _, v in cells], style, label=label
-        )
+        look = plots.style(index)
+        means = [np.mean(values) for _, values in cells]
+        panel.plot([eps for eps, _ in cells], means, label=label, ms=5, lw=1.2, **look)
         spread = [(eps, value) for eps, values in cells for value in values]
-        panel.plot(*np.reshape(spread, (-1, 2)).T, ".", color=drawn.get_color(), alpha=0.4)
+        x, y = np.reshape(spread, (-1, 2)).T
+        panel.plot(x, y, ".", ms=4, color=look["color"], alpha=0.5)
 
-    line(left, "proved_over_parameterization", "v--", f"suffices for all weights, δ = {delta:g}")
-    line(left, "over_parameterization", "o-", "needed here")
-    line(left, "necessary_over_parameterization", "^:", "one weight needs, p = 1/2")
-    left.set(ylabel="candidates per target weight", xlabel="ε", ylim=(0, None))
-    line(right, "certificate", "v--", "certified")
-    line(right, "largest_error_found", "o-", "largest found")
-    line(right, "largest_error_on_data", "^:", "largest on test images")
-    line(right, "largest_logit", "k-", "largest logit of the target")
-    right.set(ylabel="|f − g|", xlabel="ε", yscale="log")
+    line(left, "proved_over_parameterization", 1, f"suffices for all weights, δ = {delta:g}")
+    line(left, "over_parameterization", 0, "needed here")
+    line(left, "necessary_over_parameterization", 2, "one weight needs, p = 1/2")
+    left.set_ylabel("candidates per target weight")
+    left.set_ylim(0, 1.08 * left.get_ylim()[1])
+    line(right, "certificate", 1, "certified")
+    line(right, "largest_error_found", 0, "largest found")
+    line(right, "largest_error_on_data", 2, "largest on test images")
+    logit = max((row["largest_logit"] for row in rows), default=1.0)
+    right.axhline(logit, color="#777777", lw=1.2, label="largest logit of the target")
+    right.set_ylabel("|f − g|, ticket against target")
+    right.set_yscale("log")
     for panel in (left, right):
-        panel.set_xscale("symlog", linthresh=smallest)
-        panel.set_xlim(left=-smallest / 3)
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize="small", loc="best")
-    drawing.tight_layout()
+        plots.tick_radii(panel, epsilons)
+        panel.grid(**plots.GRID)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+        panel.legend(fontsize=plots.SMALL, handlelength=3.5, **below)
+    counts = [sum(row["eps"] == eps for row in rows) for eps in epsilons]
+    keys = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else str(max(counts))
+    words = f"mean over n = {keys} keys, a dot for each" if max(counts) > 1 else "n = 1 key"
+    drawing.suptitle(words, fontsize=9)
     return drawing

@@ -2,9 +2,10 @@
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from lth_jax import runs
 from lth_jax.report import statistics
@@ -13,7 +14,8 @@ from lth_jax.report import statistics
 # strong ticket given as many gradient steps.
 BASELINES = ("eps=0", "prune", "prune_longer")
 FIELDS = ("val_accuracy", "test_accuracy")
-
+CurveField = Literal["val_curve", "train_loss_curve"]
+_PARTS = ("difference", "half95", "p", "n")
 
 _Key = tuple[str, float | None, float | None]  # a cell's method, eps and sparsity
 
@@ -85,6 +87,34 @@ def _fine(row: Mapping[str, Any]) -> bool:
     return row["diverged"] is None
 
 
+def records(some: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The cells as flat rows, by the names that they have in summary.csv.
+
+    Args:
+        some: From `cells`.
+
+    Returns:
+        Accuracies as fractions; None is what does not apply, or is not known.
+    """
+    return [
+        {name: None if _is_nan(value) else value for name, value in _record(cell).items()}
+        for cell in some
+    ]
+
+
+def _record(cell: Cell) -> dict[str, Any]:
+    found: dict[str, Any] = {"method": cell.method, "eps": cell.eps, "sparsity": cell.sparsity}
+    found |= {"n": cell.accuracy[FIELDS[0]].n, "diverged": cell.diverged}
+    for field in FIELDS:
+        value = cell.accuracy[field]
+        found |= {field: value.mean, f"{field}_half95": value.half}
+    for name in BASELINES:
+        pair = cell.against.get(name)
+        parts = dict(zip(_PARTS, pair or (None,) * len(_PARTS), strict=True))
+        found |= {f"{part}_vs_{name.replace('=', '')}": v for part, v in parts.items()}
+    return found
+
+
 def to_csv(some: Sequence[Cell]) -> str:
     """The cells as CSV; accuracies are fractions, an empty field is one that does not apply.
 
@@ -94,28 +124,46 @@ def to_csv(some: Sequence[Cell]) -> str:
     Returns:
         Text with a header line.
     """
-    heads = ["method", "eps", "sparsity", "n", "diverged"]
-    heads += [f"{field}{part}" for field in FIELDS for part in ("", "_half95")]
-    heads += [
-        f"{part}_vs_{name.replace('=', '')}"
-        for name in BASELINES
-        for part in ("difference", "half95", "p", "n")
-    ]
+    nothing = Cell("", None, None, dict.fromkeys(FIELDS, statistics.mean([])), {}, 0, {})
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    for cell in some:
-        line = [cell.method, cell.eps, cell.sparsity, cell.accuracy[FIELDS[0]].n, cell.diverged]
-        for field in FIELDS:
-            line += cell.accuracy[field][:2]
-        for name in BASELINES:
-            line += cell.against.get(name, (None,) * 4)
-        writer.writerow(["" if v is None or _is_nan(v) else v for v in line])
+    writer = csv.DictWriter(out, list(_record(nothing)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records(some))
     return out.getvalue()
 
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+class Curve(NamedTuple):
+    """What one cell's runs say after each epoch: means over those that did not diverge."""
+
+    method: str
+    eps: float | None
+    sparsity: float | None
+    epochs: list[statistics.Mean]  # n is 0 where nothing is known
+
+
+def curves(rows: Iterable[Mapping[str, Any]], field: CurveField) -> list[Curve]:
+    """Gathers the rows' curves into cells.
+
+    Args:
+        rows: As in results.jsonl.
+        field: "val_curve", accuracies as fractions, or "train_loss_curve", which rows of earlier
+            versions do not have.
+
+    Returns:
+        Those that have an epoch, in the order of their first rows.
+    """
+    found = []
+    for key, seeds in _by_cell(rows).items():
+        fine = [row.get(field, ()) for row in seeds.values() if _fine(row)]
+        by_epoch = itertools.zip_longest(*fine)
+        known = [[value for value in values if value is not None] for values in by_epoch]
+        if any(known):
+            found.append(Curve(*key, [statistics.mean(values) for values in known]))
+    return found
 
 
 def best_sparsity(some: Sequence[Cell]) -> list[Best]:

@@ -52,6 +52,7 @@ class State(NamedTuple):
     pruner_state: chex.ArrayTree
     opt_state: dict[methods.Part, chex.ArrayTree]  # by what moves
     curve: jax.Array  # [epochs] int32, validation images right after each epoch, -1 where not run
+    losses: jax.Array  # [epochs] float32, the batches' training losses summed, NaN where not run
     diverged: jax.Array  # [] int32, first step with a non-finite loss, -1 for none
 
 
@@ -146,6 +147,7 @@ def start(
         pruner_state=pruner_state,
         opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
         curve=jnp.full((config.perturb_epochs + config.prune_epochs,), -1, jnp.int32),
+        losses=jnp.full((config.perturb_epochs + config.prune_epochs,), jnp.nan, jnp.float32),
         diverged=jnp.int32(-1),
     )
 
@@ -217,7 +219,8 @@ def _one_step(
     run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
     keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
     key_mask, key_images, key_after = keys
-    batch = _batch(problem, data, order, step % steps_per_epoch, key_images)
+    epoch, place = step // steps_per_epoch, step % steps_per_epoch
+    batch = _batch(problem, data, order, place, key_images)
     loss, model_state, gradients = _gradients(problem, kind, state, task, data, batch, key_mask)
     ends = (step + 1) % steps_per_epoch == 0
     state, moving = _move(problem, kind, state, task, gradients, total, ends)
@@ -228,17 +231,18 @@ def _one_step(
             key_after, step, weights, scores, task.kept, pruner_state
         )
     failed = (state.diverged < 0) & ~jnp.isfinite(loss)
+    before = jnp.where(place == 0, 0, state.losses[epoch])
     state = state._replace(
         weights=weights,
         scores=scores,
         model_state=model_state,
         pruner_state=pruner_state,
+        losses=state.losses.at[epoch].set(before + loss),
         diverged=jnp.where(failed, step, state.diverged),
     )
 
     def end_epoch(curve: jax.Array, order: jax.Array) -> tuple[jax.Array, jax.Array]:
         del order
-        epoch = step // steps_per_epoch
         pruned = subnetwork(problem, kind, state, task)
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)

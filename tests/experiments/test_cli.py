@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from typing import Literal
@@ -185,11 +186,39 @@ def test_an_error_about_the_runs_folder_is_told_with_the_flags(capsys):
     assert ending(busy, "a") == (3, "error: --out=a: in use. --lock=wait waits for it.\n")
 
 
+def test_the_table_fits_80_columns_or_is_what_was_asked_for(plain, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shutil.copytree(plain, tmp_path / "run")
+
+    def table(form):
+        """The lines from the head of the table to the names of the files."""
+        assert small_study.main(tmp_path / "run", table=form) == 0
+        lines = capsys.readouterr().out.splitlines()
+        (start,) = [number for number, line in enumerate(lines) if "ε  sparsity" in line]
+        return [line for line in lines[start:] if str(tmp_path) not in line]
+
+    narrow, wide = table("narrow"), table("wide")
+    assert max(map(len, narrow)) <= 80 < max(map(len, wide))
+    assert table("auto") == narrow
+    monkeypatch.setenv("COLUMNS", "200")
+    assert table("auto") == wide and table("narrow") == narrow
+    assert small_study.main(tmp_path / "run", table="csv") == 0
+    said = capsys.readouterr()
+    assert said.out == (tmp_path / "run" / "summary.csv").read_text()
+    assert "6 lanes, 0 to run" in said.err and "results.jsonl" in said.err
+
+
+def test_a_table_of_another_form_is_refused(tmp_path, capsys):
+    assert small_study.main(tmp_path / "run", table="tall") == 2
+    wanted = "error: --table=tall: expected one of auto, wide, narrow, csv.\n"
+    assert capsys.readouterr().err == wanted and not (tmp_path / "run").exists()
+
+
 def test_settings_that_are_no_places_are_in_a_folders_identity():
     # A new flag that changes numbers must not be filed under places by accident: this is the list.
     axes = {"method", "eps", "sparsity", "seeds", "seed"}
     places = {"preset", "data_dir", "mirror", "offline", "out", "keep_tickets", "ticket_bits"}
-    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress"}
+    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress", "table"}
     places |= {"distributed", "coordinator", "processes", "process"}
     settings = set(image_flags.Config().make_study("any", print).settings)
     assert not settings & (axes | places)

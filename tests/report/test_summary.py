@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from lth_jax.report import plots, summary, table
+from lth_jax.report import summary, table
 
 
 def row(method, eps, sparsity, seed, test, val=None, diverged=None):
@@ -53,15 +53,21 @@ def test_the_best_sparsity_is_chosen_among_equal_seeds_and_says_how_many():
     cells = summary.cells(rows)
     (best,) = summary.best_sparsity(cells)
     assert (best.cell.sparsity, best.n) == (0.5, 1)
-    (line,) = table.best_lines(cells)
-    assert "0.5, test 70.00" in line and "n 5" in line and "1 shared seed:" in line
+    head, line = table.best_lines(cells)
+    assert "0.5, test 70.00" in line and "n 5" in line and "by 1 shared seed:" in head
     # Without a seed in common there is nothing to choose by.
     apart = [row("joint", 0.1, 0.5, 0, 0.7), row("joint", 0.1, 0.9, 1, 0.8)]
     assert summary.best_sparsity(summary.cells(apart)) == []
+    assert table.best_lines(summary.cells(apart)) == []
     assert table.best_lines(summary.cells(ROWS)) == [
-        "best sparsity by validation on 3 shared seeds: joint, eps 0.1: 0.5, "
-        "test 83.03 ± 2.49 (n 3, 1 more diverged)"
+        "best sparsity on the validation split by 3 shared seeds:",
+        "  joint, ε 0.1: 0.5, test 83.03 ± 2.49 (n 3, 1 more diverged)",
     ]
+    # Where the seeds differ in number, each line says its own.
+    fewer = [dict(row, method="prune_longer", eps=None) for row in rows]
+    fewer = [row for row in fewer if row["sparsity"] < 0.95 and row["seed"] == 0]
+    head, *lines = table.best_lines(summary.cells(ROWS[4:] + fewer))
+    assert head.endswith("split:") and [line.count(" by ") for line in lines] == [1, 1]
 
 
 def test_csv_has_a_line_per_cell_and_no_nan():
@@ -72,22 +78,15 @@ def test_csv_has_a_line_per_cell_and_no_nan():
     assert lines[0]["p_vs_prune"] == ""
 
 
-def test_the_plot_shows_every_cell(tmp_path):
-    drawing = plots.accuracy_against_eps(summary.cells(ROWS), "net on data")
-    left, right = drawing.axes
-    (errors,) = left.containers
-    assert list(errors.lines[0].get_ydata())[:2] == [
-        pytest.approx(0.815),
-        pytest.approx(0.8303, abs=1e-3),
+def test_curves_are_means_by_epoch_of_the_runs_that_did_not_diverge():
+    rows = [row("joint", 0.1, 0.5, s, 0.9) | {"val_curve": [0.1 + s / 10, 0.8]} for s in range(3)]
+    rows[2]["val_curve"] = [None, 0.8]
+    rows.append(row("joint", 0.1, 0.5, 3, None, diverged=1) | {"val_curve": [0.0, None]})
+    rows.append(row("prune", None, 0.5, 0, 0.9))  # Of a version that kept none.
+    (curve,) = summary.curves(rows, "val_curve")
+    assert curve[:3] == ("joint", 0.1, 0.5)
+    assert [(value.mean, value.n) for value in curve.epochs] == [
+        (pytest.approx(0.15), 2),
+        (pytest.approx(0.8), 3),
     ]
-    assert "sparsity 0.9" in right.get_title()
-    assert plots.to_png(drawing).startswith(b"\x89PNG")
-    plots.save(drawing, tmp_path / "a.png")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-    width = int.from_bytes((tmp_path / "a.png").read_bytes()[16:20], "big")
-    assert width == int(120 * (3.3 + 3.4 * 2))
-
-
-def test_a_plot_of_one_dense_lane_is_a_plot():
-    cells = summary.cells([row("dense", None, None, 0, 0.9)])
-    assert plots.to_png(plots.accuracy_against_eps(cells, "t")).startswith(b"\x89PNG")
+    assert summary.curves(rows, "train_loss_curve") == []
