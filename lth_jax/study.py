@@ -402,6 +402,7 @@ def _check_methods(folder: runs.Folder, own: Mapping[str, str]) -> None:
 _DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
     "train_size": 0,
+    "hold_out": True,
     "model": "lenet",
     "width": 1.0,
     "init": "kaiming_normal",
@@ -418,6 +419,7 @@ def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str,
     return {
         "dataset": dataset.name,
         "train_size": dataset.train_size,
+        "hold_out": len(dataset.validation.labels) > 0,
         "model": model.name,
         "width": None if architecture is None else architecture.width,
         "init": None if architecture is None else architecture.init,

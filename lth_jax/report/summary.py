@@ -74,8 +74,14 @@ def cells(rows: Iterable[Mapping[str, Any]]) -> list[Cell]:
             ]
             against[name] = statistics.paired([a for a, _ in both], [b for _, b in both])
         fine = [row for row in seeds.values() if _fine(row)]
-        accuracy = {field: statistics.mean([row[field] for row in fine]) for field in FIELDS}
-        validation = {seed: row["val_accuracy"] for seed, row in seeds.items() if _fine(row)}
+        # Where nothing is held out there is no accuracy on it.
+        known = {field: [row[field] for row in fine if row[field] is not None] for field in FIELDS}
+        accuracy = {field: statistics.mean(values) for field, values in known.items()}
+        validation = {
+            seed: row["val_accuracy"]
+            for seed, row in seeds.items()
+            if _fine(row) and row["val_accuracy"] is not None
+        }
         diverged = len(seeds) - len(fine)
         found.append(Cell(method, eps, sparsity, accuracy, against, diverged, validation))
     return found
@@ -105,7 +111,8 @@ def to_csv(some: Sequence[Cell]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(heads)
     for cell in some:
-        line = [cell.method, cell.eps, cell.sparsity, cell.accuracy[FIELDS[0]].n, cell.diverged]
+        n = cell.accuracy["test_accuracy"].n
+        line = [cell.method, cell.eps, cell.sparsity, n, cell.diverged]
         for field in FIELDS:
             line += cell.accuracy[field][:2]
         for name in BASELINES:

@@ -22,6 +22,8 @@ class History(NamedTuple):
     diverged: int | None = None  # the first step with a non-finite loss
     radii: Any = None  # tree of scalars, once there was a ball
     dense: float | None = None  # validation accuracy of the unpruned network that was trained
+    mask_change: tuple[float | None, ...] = ()  # by epoch, see training.curves; None: not known
+    score_size: tuple[float | None, ...] = ()
 
 
 def extend(
@@ -38,8 +40,8 @@ def extend(
         before: Up to the stage.
         kind: Of the stage.
         steps: Of the stage.
-        state: Its last one, of this lane, on the host; curve, diverged and radii are read.
-        validation: Images in the validation split.
+        state: Its last one, of this lane, on the host; its weights are not read.
+        validation: Images in the split that is scored after every epoch.
         seconds: The lane's share of the stage's time.
 
     Returns:
@@ -54,7 +56,15 @@ def extend(
         diverged = before.steps + int(state.diverged)
         sound = int(state.diverged) // (steps // len(counts)) if counts else 0
     fresh = tuple(c / validation if i < sound else None for i, c in enumerate(counts))
+    recorded: dict[str, tuple[float | None, ...]] = {}
+    for name in ("mask_change", "score_size"):
+        values = getattr(state.recorded, name, np.full(len(counts), np.nan))[: len(counts)]
+        known = [float(f"{v:.6g}") if i < sound else None for i, v in enumerate(values)]
+        recorded[name] = getattr(before, name) + tuple(
+            None if v is None or math.isnan(v) else v for v in known
+        )
     return History(
+        **recorded,
         seconds=before.seconds + seconds,
         curve=before.curve + fresh,
         steps=before.steps + steps,
@@ -70,7 +80,7 @@ def make_row(
     outcome: training.Outcome,
     center: Any,
     dataset: datasets.Dataset,
-    norm: str,
+    config: training.TrainConfig,
 ) -> dict[str, Any]:
     """The row of a finished lane.
 
@@ -80,11 +90,12 @@ def make_row(
         outcome: Its final network, on the host.
         center: Tree of arrays, w_0.
         dataset: For the sizes of its splits.
-        norm: The ball's.
+        config: How it was trained.
 
     Returns:
         The fields that do not depend on the run, as JSON has them; accuracies are None if the lane
-        diverged, an infinite eps is "inf".
+        diverged, an infinite eps is "inf". Without a validation split there is no accuracy on it,
+        and `test_curve` says that it was the test split that was scored after every epoch.
     """
     diverged = history.diverged
     if diverged is None and not outcome.finite:
@@ -99,6 +110,8 @@ def make_row(
     def share(right: jax.Array, split: datasets.Split) -> float | None:
         return None if diverged is not None else int(right) / len(split.labels)
 
+    held_out = len(dataset.validation.labels) > 0
+    validation = share(outcome.validation_right, dataset.validation) if held_out else None
     fields = {
         "method": lane.method,
         "eps": lane.eps,
@@ -106,15 +119,18 @@ def make_row(
         "seed": lane.seed,
         "kept": int(sum(np.sum(mask) for mask in masks)),
         "total": sum(mask.size for mask in masks),
-        **ball_certificate(center, outcome.weights, radii, norm),
-        "dense_val_accuracy": history.dense,
-        "val_accuracy": share(outcome.validation_right, dataset.validation),
-        "val_curve": curve,
+        **ball_certificate(center, outcome.weights, radii, config.norm),
+        "dense_val_accuracy": history.dense if held_out else None,
+        "val_accuracy": validation,
+        **({"val_curve": curve} if held_out else {"val_curve": [], "test_curve": curve}),
         "test_accuracy": share(outcome.test_right, dataset.test),
         "diverged": diverged,
         "jax": jax.__version__,
         "seconds": round(history.seconds, 4),
     }
+    if config.curves:
+        fields["mask_change_curve"] = list(history.mask_change)
+        fields["score_size_curve"] = list(history.score_size)
     return {name: files.jsonable(value) for name, value in fields.items()}
 
 

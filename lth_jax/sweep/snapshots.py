@@ -134,7 +134,14 @@ def from_stored(meta: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
     levels = []
     for number, level in enumerate(meta["levels"]):
         found = [rows.History(**fields) for fields in level["histories"]]
-        histories = tuple(h._replace(curve=tuple(h.curve)) for h in found)
+        histories = tuple(
+            h._replace(
+                curve=tuple(h.curve),
+                mask_change=tuple(h.mask_change),
+                score_size=tuple(h.score_size),
+            )
+            for h in found
+        )
         levels.append(Level(tuple(level["nodes"]), histories, part(f"{number}:")))
     step, seconds = meta["step"], meta["seconds"]
     return Snapshot(tuple(levels), tuple(meta["nodes"]), step, seconds, part("state"))

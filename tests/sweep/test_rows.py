@@ -10,7 +10,9 @@ from lth_jax.training import methods
 
 
 def state_of(curve, diverged):
-    return types.SimpleNamespace(curve=np.array(curve), diverged=np.int32(diverged), radii=())
+    return types.SimpleNamespace(
+        curve=np.array(curve), recorded=(), diverged=np.int32(diverged), radii=()
+    )
 
 
 def test_a_curve_ends_where_the_lane_diverged():
