@@ -22,7 +22,7 @@ Presets:
               Nothing is held out: the test split is scored after every epoch and chooses nothing
   paper_code  like paper, but: projected once per epoch; one shift per tensor, within half of eps;
               an epoch has 938 steps, the last of 32 images; the cosine goes down per epoch;
-              seed 1 (of our generator, not of torch's)
+              at eps 0 there is no stage 1; seed 1 (of our generator, not of torch's)
 Table 1 is --method=perturb_then_prune, table 2 random_then_prune, table 3 prune_then_perturb.
 """
 
@@ -66,6 +66,7 @@ _PAPER_CODE = {
     "project_per": "epoch",
     "shared_shift": True,
     "shift_share": 0.5,
+    "skip_at_zero": True,
 }
 _FAIR = {
     "method": (

@@ -260,12 +260,12 @@ class Study:
             RunError: See `run`.
         """
         process = process or parts.Process()
-        runner, scaled = self._runner, self.problem.config.scale_init
+        runner, config = self._runner, self.problem.config
         size = runner.block_size(len(lanes))
         if process.index == 0:
-            parts.merge(self.path, lanes, scaled, size)
+            parts.merge(self.path, lanes, config, size)
         folder = self._folder(process.results)
-        mine = parts.deal(lanes, process, scaled)
+        mine = parts.deal(lanes, process, config)
         done = folder.done
         missing = sum(lane not in done for lane in mine)
         own = self._own_methods(lanes)
@@ -364,7 +364,7 @@ class Study:
     ) -> runs.Folder:
         """Merges the parts of all processes into one file, once they have ended."""
         parts.wait_for_others(self.path, process, self._tell)
-        parts.merge(self.path, lanes, self.problem.config.scale_init, size)
+        parts.merge(self.path, lanes, self.problem.config, size)
         folder = self._folder()
         left = sum(lane not in folder.done for lane in lanes)
         if left:

@@ -29,7 +29,7 @@ def run(
     sizes = training.lane_shapes(problem)
     history = rows.History()
     begin = origin = task = state = None
-    for node in plan.nodes_of(lane, problem.config.scale_init):
+    for node in plan.nodes_of(lane, problem.config):
         task = training.lane_task(problem, sizes, node.seed, node.eps, node.sparsity)
         task = task._replace(key=jax.random.key(task.key))
         if origin is None:

@@ -160,8 +160,7 @@ class Run(Iterator[Event]):
         """Plans; nothing runs before the first event is asked for."""
         self._runner, self._programs = runner, runner.programs
         self._size = runner.block_size(len(wanted))
-        scaled = runner.problem.config.scale_init
-        first = list(plan.blocks(wanted, set(done), self._size, scaled))
+        first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))
         self._seconds, self._taken = 0.0, 0
         self._all = plan.lane_steps(first, runner.steps)
         self._saved = list(saved)

@@ -56,6 +56,7 @@ class TrainConfig:
     shift_share: float = _setting(1.0, "Of the radius, within which random_then_prune shifts.")
     augment: bool = _setting(False, "Random crops (padding 4) and horizontal flips.")
     scale_init: bool = _setting(False, "Multiply the weights at init by 1/√(kept fraction).")
+    skip_at_zero: bool = _setting(False, "At eps 0 leave out stages that move only weights.")
     curves: bool = _setting(False, "Rows also say how masks and scores changed by epoch.")
 
     def __post_init__(self) -> None:

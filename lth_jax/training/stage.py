@@ -6,6 +6,7 @@ Everything a lane differs in (key, eps, kept) is traced: one compile serves all 
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -39,6 +40,10 @@ class Task(NamedTuple):
     kept: chex.ArrayTree  # integers, as the pruner's scope has it
     scale: chex.Array  # [] float32, 1/√(kept fraction), for a config with scale_init
     active: chex.Array  # [] bool; False for padding and for lanes whose row is there
+
+
+# Loss [], the model's state afterwards, and gradients to what moves.
+_Gradients = tuple[jax.Array, chex.ArrayTree, dict[methods.Part, chex.ArrayTree]]
 
 
 class State(NamedTuple):
@@ -229,14 +234,7 @@ def _one_step(
         batch = _batch(problem, data, order, place, size, key_images)
         return _gradients(problem, kind, state, task, data, batch, key_mask)
 
-    whole = problem.config.batch_size
-    left = len(data.labels) - (steps_per_epoch - 1) * whole
-    if left < whole:  # A batch of its own shape, so that averages are over its images alone.
-        is_last = place == steps_per_epoch - 1
-        of_step = jax.lax.cond(is_last, lambda: gradients_of(left), lambda: gradients_of(whole))
-    else:
-        of_step = gradients_of(whole)
-    loss, model_state, gradients = of_step
+    loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
     state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
@@ -273,6 +271,22 @@ def _one_step(
     return state._replace(curve=curve, recorded=recorded), order
 
 
+def _at_place(
+    problem: Problem, data: Data, place: jax.Array, gradients_of: Callable[[int], _Gradients]
+) -> _Gradients:
+    """What a function of the batch's size gives for the epoch's `place`-th batch."""
+    size, steps_per_epoch = problem.config.batch_size, _steps_per_epoch(problem, data)
+    left = len(data.labels) - (steps_per_epoch - 1) * size
+    if left >= size:
+        return gradients_of(size)
+    # A batch of its own shape, so that averages are over its images alone.
+    is_last = place == steps_per_epoch - 1
+    found: _Gradients = jax.lax.cond(
+        is_last, lambda: gradients_of(left), lambda: gradients_of(size)
+    )
+    return found
+
+
 def _batch(
     problem: Problem, data: Data, order: jax.Array, place: jax.Array, size: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -293,9 +307,6 @@ def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.Ar
         "scores": state.scores,
     }
     return {name: parts[name] for name in kind.moves}
-
-
-_Gradients = tuple[jax.Array, chex.ArrayTree, dict[methods.Part, chex.ArrayTree]]
 
 
 def _gradients(
