@@ -139,10 +139,10 @@ def test_without_held_out_images_the_test_split_is_watched_and_chooses_nothing(
         )
         epochs = 2 if row["eps"] == 0 else 3
         assert len(row["test_curve"]) == epochs and row["test_curve"][-1] == row["test_accuracy"]
-        known = [value is not None for value in row["mask_change_curve"]]
+        known = [value is not None for value in row["epoch_change_curve"]]
         first = row["method"] == "prune_then_perturb" or row["eps"] == 0
         assert known == ([True, True, False] if first else [False, True, True])[:epochs]
-        assert [value is not None for value in row["score_size_curve"]] == known
+        assert [value is not None for value in row["score_median_curve"]] == known
     assert all(cell.validation == {} for cell in again.summary())
     assert table.best_lines(again.summary()) == [] and "nan" not in again.table()
     with pytest.raises(lth_jax.InputError, match="hold_out"):

@@ -1,6 +1,7 @@
 """What is known of a lane after each of its stages, and the row that it ends in."""
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from lth_jax import datasets, files, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import plan
-from lth_jax.training import methods
+from lth_jax.training import curves, methods
 
 
 class History(NamedTuple):
@@ -22,8 +23,8 @@ class History(NamedTuple):
     diverged: int | None = None  # the first step with a non-finite loss
     radii: Any = None  # tree of scalars, once there was a ball
     dense: float | None = None  # validation accuracy of the unpruned network that was trained
-    mask_change: tuple[float | None, ...] = ()  # by epoch, see training.curves; None: not known
-    score_size: tuple[float | None, ...] = ()
+    # By name and epoch, see training.curves; None where scores did not move or the lane diverged.
+    recorded: tuple[tuple[float | None, ...], ...] = ((),) * len(curves.NAMES)
 
 
 def extend(
@@ -56,20 +57,17 @@ def extend(
         diverged = before.steps + int(state.diverged)
         sound = int(state.diverged) // (steps // len(counts)) if counts else 0
     fresh = tuple(c / validation if i < sound else None for i, c in enumerate(counts))
-    recorded: dict[str, tuple[float | None, ...]] = {}
-    for name in ("mask_change", "score_size"):
-        values = getattr(state.recorded, name, np.full(len(counts), np.nan))[: len(counts)]
-        known = [float(f"{v:.6g}") if i < sound else None for i, v in enumerate(values)]
-        recorded[name] = getattr(before, name) + tuple(
-            None if v is None or math.isnan(v) else v for v in known
-        )
+    recorded = np.full((len(curves.NAMES), len(counts)), np.nan)
+    if isinstance(state.recorded, curves.Curves):
+        recorded[:, :sound] = state.recorded.values[:, :sound]
+    known = [tuple(None if math.isnan(v) else float(f"{v:.6g}") for v in row) for row in recorded]
     return History(
-        **recorded,
         seconds=before.seconds + seconds,
         curve=before.curve + fresh,
         steps=before.steps + steps,
         diverged=diverged,
         radii=state.radii if kind.in_ball else before.radii,
+        recorded=tuple(map(operator.add, before.recorded, known)),
         dense=fresh[-1] if fresh and not kind.masked else before.dense,
     )
 
@@ -129,8 +127,8 @@ def make_row(
         "seconds": round(history.seconds, 4),
     }
     if config.curves:
-        fields["mask_change_curve"] = list(history.mask_change)
-        fields["score_size_curve"] = list(history.score_size)
+        named = zip(curves.NAMES, history.recorded, strict=True)
+        fields |= {f"{name}_curve": list(values) for name, values in named}
     return {name: files.jsonable(value) for name, value in fields.items()}
 
 

@@ -137,8 +137,7 @@ def from_stored(meta: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
         histories = tuple(
             h._replace(
                 curve=tuple(h.curve),
-                mask_change=tuple(h.mask_change),
-                score_size=tuple(h.score_size),
+                recorded=tuple(map(tuple, h.recorded)),
             )
             for h in found
         )

@@ -236,6 +236,7 @@ def _one_step(
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
+    before = (state.scores, state.pruner_state)
     state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
@@ -261,8 +262,9 @@ def _one_step(
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)
         if isinstance(recorded, curves.Curves):
-            mask = problem.pruner.mask(state.scores, task.kept, state.pruner_state)
-            recorded = curves.record(recorded, epoch, mask, state.scores)
+            now = (state.scores, state.pruner_state)
+            old, new = (problem.pruner.mask(s, task.kept, of_s) for s, of_s in (before, now))
+            recorded = curves.record(recorded, epoch, old, new, state.scores)
         return curve.at[epoch].set(right), recorded, _order(problem, task, data, epoch + 1)
 
     # Only what it changes goes through the branch: the rest of the state would be copied.

@@ -14,7 +14,7 @@ import tiny
 
 from lth_jax import training
 from lth_jax.masks import selection
-from lth_jax.training import methods, scoring
+from lth_jax.training import curves, methods, scoring
 
 STEPS_PER_EPOCH, TOTAL = 4, 8
 NAMES = operator.attrgetter("name")
@@ -244,21 +244,30 @@ def test_a_schedule_per_epoch_is_a_staircase():
 
 
 def test_curves_say_how_the_mask_and_the_scores_changed():
-    recorded = dataclasses.replace(tiny.CONFIG, curves=True)
+    config = dataclasses.replace(tiny.CONFIG, prune_schedule="constant")
+    recorded = dataclasses.replace(config, curves=True)
     advance, state, (task, _, problem) = setup(methods.PRUNE, config=recorded)
-    plain, begin, _ = setup(methods.PRUNE)
+    plain, begin, _ = setup(methods.PRUNE, config=config)
     masks = [problem.pruner.mask(state.scores, task.kept)]
     for epoch in range(2):
-        state = advance(state, epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH)
-        masks.append(problem.pruner.mask(state.scores, task.kept))
+        before = advance(state, epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH - 1)
+        state = advance(before, (epoch + 1) * STEPS_PER_EPOCH - 1, (epoch + 1) * STEPS_PER_EPOCH)
+        masks += [problem.pruner.mask(s.scores, task.kept) for s in (before, state)]
     # What is recorded changes nothing else.
     tiny.assert_same_bits(state.scores, plain(begin, 0, TOTAL).scores)
     count = sum(tiny.SIZES)
-    for epoch, (old, new) in enumerate(zip(masks, masks[1:], strict=False)):
+    numbers = dict(zip(curves.NAMES, np.asarray(state.recorded.values), strict=True))
+
+    def differ(old, new):
         pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-        differ = sum(int(np.sum(np.asarray(a) != b)) for a, b in pairs)
-        assert differ > 0
-        assert state.recorded.mask_change[epoch] == np.float32(differ / count)
-    sizes = sum(np.abs(np.float64(s)).sum() for s in jax.tree.leaves(state.scores)) / count
-    np.testing.assert_allclose(state.recorded.score_size[1], sizes, rtol=1e-6)
-    assert np.isnan(np.asarray(state.recorded.score_size)[2])
+        return sum(int(np.sum(np.asarray(a) != b)) for a, b in pairs) / count
+
+    for epoch, (first, before, last) in enumerate((masks[0:3], masks[2:5])):
+        assert 0 < differ(before, last) < differ(first, last)
+        # XLA may divide by a constant as it multiplies by its reciprocal.
+        assert numbers["epoch_change"][epoch] == pytest.approx(differ(first, last), rel=1e-6)
+        assert numbers["step_change"][epoch] == pytest.approx(differ(before, last), rel=1e-6)
+    sizes = np.concatenate([np.abs(np.asarray(s)).ravel() for s in jax.tree.leaves(state.scores)])
+    np.testing.assert_allclose(numbers["score_mean"][1], sizes.mean(dtype=float), rtol=1e-6)
+    assert numbers["score_median"][1] == np.sort(sizes)[count // 2]
+    assert all(np.isnan(values[2]) for values in numbers.values())
