@@ -19,6 +19,7 @@ class History(NamedTuple):
 
     seconds: float = 0.0  # its share of the blocks' time, compiling left out
     curve: tuple[float | None, ...] = ()  # validation accuracy after each epoch
+    losses: tuple[float | None, ...] = ()  # mean training loss of each epoch, None if not known
     steps: int = 0
     diverged: int | None = None  # the first step with a non-finite loss
     radii: Any = None  # tree of scalars, once there was a ball
@@ -47,23 +48,29 @@ def extend(
 
     Returns:
         The history with the stage. An epoch in which the lane diverged, and all after it, have
-        no accuracy: the curve holds None there.
+        no accuracy and no loss: the curves hold None there.
     """
     counts = [int(right) for right in state.curve if right >= 0]
     diverged, sound = before.diverged, len(counts)
+    per_epoch = steps // max(len(counts), 1)
     if diverged is not None:
         sound = 0
     elif state.diverged >= 0:
         diverged = before.steps + int(state.diverged)
-        sound = int(state.diverged) // (steps // len(counts)) if counts else 0
+        sound = int(state.diverged) // per_epoch if counts else 0
     fresh = tuple(c / validation if i < sound else None for i, c in enumerate(counts))
     recorded = np.full((len(curves.NAMES), len(counts)), np.nan)
     if isinstance(state.recorded, curves.Curves):
         recorded[:, :sound] = state.recorded.values[:, :sound]
     known = [tuple(None if math.isnan(v) else float(f"{v:.6g}") for v in row) for row in recorded]
+    sums = [float(loss) for loss in state.losses[: len(counts)]]
+    losses = tuple(
+        s / per_epoch if i < sound and math.isfinite(s) else None for i, s in enumerate(sums)
+    )
     return History(
         seconds=before.seconds + seconds,
         curve=before.curve + fresh,
+        losses=before.losses + losses,
         steps=before.steps + steps,
         diverged=diverged,
         radii=state.radii if kind.in_ball else before.radii,
@@ -121,6 +128,7 @@ def make_row(
         "dense_val_accuracy": history.dense if held_out else None,
         "val_accuracy": validation,
         **({"val_curve": curve} if held_out else {"val_curve": [], "test_curve": curve}),
+        "train_loss_curve": list(history.losses),
         "test_accuracy": share(outcome.test_right, dataset.test),
         "diverged": diverged,
         "jax": jax.__version__,

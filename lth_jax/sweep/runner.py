@@ -261,7 +261,7 @@ class Run(Iterator[Event]):
         ended, self._running = self._running, None
         assert ended is not None
         runner, block, state = self._runner, ended.block, ended.state
-        keep = ("center", "radii", "curve", "diverged", "recorded")
+        keep = ("center", "radii", "curve", "losses", "diverged", "recorded")
         aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
         read: Any = state._replace(**aside)
         outcome: Any = ()

@@ -133,14 +133,17 @@ def from_stored(meta: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
 
     levels = []
     for number, level in enumerate(meta["levels"]):
-        found = [rows.History(**fields) for fields in level["histories"]]
-        histories = tuple(
-            h._replace(
-                curve=tuple(h.curve),
-                recorded=tuple(map(tuple, h.recorded)),
-            )
-            for h in found
-        )
+        histories = tuple(map(_history, level["histories"]))
         levels.append(Level(tuple(level["nodes"]), histories, part(f"{number}:")))
     step, seconds = meta["step"], meta["seconds"]
-    return Snapshot(tuple(levels), tuple(meta["nodes"]), step, seconds, part("state"))
+    # Before losses were kept there was no such array: of epochs under way none is known.
+    if ".curve" in (state := part("state")):
+        state.setdefault(".losses", np.full(state[".curve"].shape, np.nan, np.float32))
+    return Snapshot(tuple(levels), tuple(meta["nodes"]), step, seconds, state)
+
+
+def _history(stored: Mapping[str, Any]) -> rows.History:
+    curve = tuple(stored["curve"])
+    losses = tuple(stored.get("losses", [None] * len(curve)))
+    found = rows.History(**dict(stored, curve=curve, losses=losses))
+    return found._replace(recorded=tuple(map(tuple, found.recorded)))

@@ -57,6 +57,7 @@ class State(NamedTuple):
     pruner_state: chex.ArrayTree
     opt_state: dict[methods.Part, chex.ArrayTree]  # by what moves
     curve: jax.Array  # [epochs] int32, validation images right after each epoch, -1 where not run
+    losses: jax.Array  # [epochs] float32, the batches' training losses summed, NaN where not run
     diverged: jax.Array  # [] int32, first step with a non-finite loss, -1 for none
     recorded: curves.Curves | tuple[()] = ()  # where the config asks for them and scores move
 
@@ -156,6 +157,7 @@ def start(
         pruner_state=pruner_state,
         opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
         curve=jnp.full((epochs,), -1, jnp.int32),
+        losses=jnp.full((epochs,), jnp.nan, jnp.float32),
         diverged=jnp.int32(-1),
         recorded=recorded,
     )
@@ -228,7 +230,7 @@ def _one_step(
     run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
     keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
     key_mask, key_images, key_after = keys
-    place = step % steps_per_epoch
+    epoch, place = step // steps_per_epoch, step % steps_per_epoch
 
     def gradients_of(size: int) -> _Gradients:
         batch = _batch(problem, data, order, place, size, key_images)
@@ -236,7 +238,7 @@ def _one_step(
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
-    before = (state.scores, state.pruner_state)
+    old_scores = (state.scores, state.pruner_state)
     state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
@@ -245,11 +247,13 @@ def _one_step(
             key_after, step, weights, scores, task.kept, pruner_state
         )
     failed = (state.diverged < 0) & ~jnp.isfinite(loss)
+    before = jnp.where(place == 0, 0, state.losses[epoch])
     state = state._replace(
         weights=weights,
         scores=scores,
         model_state=model_state,
         pruner_state=pruner_state,
+        losses=state.losses.at[epoch].set(before + loss),
         diverged=jnp.where(failed, step, state.diverged),
     )
 
@@ -257,13 +261,12 @@ def _one_step(
         curve: jax.Array, recorded: chex.ArrayTree, order: jax.Array
     ) -> tuple[jax.Array, chex.ArrayTree, jax.Array]:
         del order
-        epoch = step // steps_per_epoch
         pruned = subnetwork(problem, kind, state, task)
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)
         if isinstance(recorded, curves.Curves):
             now = (state.scores, state.pruner_state)
-            old, new = (problem.pruner.mask(s, task.kept, of_s) for s, of_s in (before, now))
+            old, new = (problem.pruner.mask(s, task.kept, of_s) for s, of_s in (old_scores, now))
             recorded = curves.record(recorded, epoch, old, new, state.scores)
         return curve.at[epoch].set(right), recorded, _order(problem, task, data, epoch + 1)
 

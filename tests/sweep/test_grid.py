@@ -55,7 +55,8 @@ def test_every_lane_ends_in_a_row_that_json_can_hold():
         assert event.row["diverged"] is None
         assert 0 <= event.row["val_accuracy"] <= 1
         epochs = sum(s.epochs(tiny.CONFIG) for s in training.METHODS[event.lane.method].stages)
-        assert len(event.row["val_curve"]) == epochs
+        assert len(event.row["val_curve"]) == len(event.row["train_loss_curve"]) == epochs
+        assert all(0 < loss < 10 for loss in event.row["train_loss_curve"])
 
 
 def test_kept_is_what_was_asked_for_and_weights_stay_in_the_ball():

@@ -14,10 +14,10 @@ WEIGHTS = sum(tiny.SIZES)
 
 def test_a_lane_is_counted_by_hand():
     # joint, the largest: w_0 (here and in the ball), weights, scores and two momenta are floats,
-    # the mask bytes; two radii (in both), two hints of two floats, three entries of the curve, the
-    # divergence. What is left are counters.
+    # the mask bytes; two radii (in both), two hints of two floats, three entries of the curve and
+    # of the losses, the divergence. What is left are counters.
     state = WEIGHTS * (6 * 4 + 1)
-    small = 2 * 2 * 4 + 2 * 2 * 4 + 3 * 4 + 4
+    small = 2 * 2 * 4 + 2 * 2 * 4 + 2 * 3 * 4 + 4
     found = memory.lane_bytes(tiny.problem(), "map", IMAGE)
     floor = 2 * (state + small) + 2 * WEIGHTS * 4
     assert floor <= found <= floor + 50

@@ -109,6 +109,31 @@ def test_a_snapshot_serves_a_grid_that_grew(tmp_path, whole):
             tiny.assert_same_bits(event.mask, whole[0][lane].mask)
 
 
+def test_a_snapshot_from_before_losses_were_kept_goes_on(tmp_path, whole):
+    """In a follower's third step of eight: of the epochs that were under way no loss is known."""
+    finished, snapshot = interrupted(9)
+    meta, arrays = snapshots.to_stored(snapshot)
+    for level in meta["levels"]:
+        for history in level["histories"]:
+            del history["losses"]
+    checkpoints.save(tmp_path, meta, {n: a for n, a in arrays.items() if "losses" not in n})
+    old = snapshots.from_stored(*next(checkpoints.load(tmp_path)))
+    rest, steps = finish(grid_of(), done=finished, saved=[old])
+    assert steps < whole[1]
+    without = [dict(event.row, seconds=0) for event in (finished | rest).values()]
+    curves = [row.pop("train_loss_curve") for row in without]
+    expected = [dict(event.row, seconds=0) for event in whole[0].values()]
+    known = [row.pop("train_loss_curve") for row in expected]
+    assert without == expected
+    pairs = [
+        pair
+        for ours, all_ in zip(curves, known, strict=True)
+        for pair in zip(ours, all_, strict=True)
+    ]
+    assert [None, None, known[0][2]] in curves
+    assert all(ours in (None, theirs) for ours, theirs in pairs)
+
+
 def test_a_snapshot_of_another_program_is_not_used(whole):
     _, snapshot = interrupted(3)
     arrays = {n: a for n, a in snapshot.arrays.items() if "curve" not in n}

@@ -108,7 +108,8 @@ def by_hand(kind, eps):
         logits, _ = problem.model.apply(network, {}, x, train=True)
         return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
 
-    gradient = jax.jit(jax.grad(loss))
+    value_and_gradient = jax.jit(jax.value_and_grad(loss))
+    losses = []
     key_data = jax.random.fold_in(task.key, 2)
     for step in range(TOTAL):
         epoch, place = divmod(step, STEPS_PER_EPOCH)
@@ -117,7 +118,8 @@ def by_hand(kind, eps):
         masked = [w * m for w, m in zip(weights, masks(), strict=True)]
         if not kind.masked:
             masked = weights
-        g = gradient(masked, arrays.images[rows], arrays.labels[rows])
+        value, g = value_and_gradient(masked, arrays.images[rows], arrays.labels[rows])
+        losses.append(float(value))
         g = [np.asarray(leaf) for leaf in g]
         rate = 0.5 * (1 + np.cos(np.pi * step / TOTAL))
         g_scores = [
@@ -144,17 +146,20 @@ def by_hand(kind, eps):
                 for s, m in zip(scores, momenta[1], strict=True)
             ]
         weights, scores = new_weights, new_scores
-    return weights, scores
+    return weights, scores, losses
 
 
 @pytest.mark.parametrize("kind", [methods.PERTURB, methods.PRUNE, methods.JOINT], ids=NAMES)
 def test_a_stage_does_what_its_formulas_say(kind):
     advance, state, _ = setup(kind)
     ours = advance(state, 0, TOTAL)
-    weights, scores = by_hand(kind, 0.03)
+    weights, scores, losses = by_hand(kind, 0.03)
     # Eight steps of float32 in another order of operations.
     assert tiny.largest_difference(jax.tree.leaves(ours.weights), weights) < 1e-5
     assert tiny.largest_difference(jax.tree.leaves(ours.scores), scores) < 1e-5
+    by_epoch = np.sum(np.reshape(losses, (-1, STEPS_PER_EPOCH)), axis=1)
+    np.testing.assert_allclose(ours.losses[:2], by_epoch, rtol=1e-4)
+    assert np.isnan(ours.losses[2])  # An epoch that the stage does not have.
     moved = tiny.largest_difference(ours.weights, state.weights)
     assert (moved > 0.01) == ("weights" in kind.moves)
 
