@@ -41,3 +41,18 @@ def test_a_diverged_value_is_refused():
         statistics.mean([1.0, np.nan])
     with pytest.raises(ValueError, match="pairs"):
         statistics.paired([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_differences_that_only_rounding_tells_apart_are_equal(n):
+    """270, 240, … of 300 images against 30 fewer: a t-test of their rounding says p = 1e-16."""
+    right = np.array([270, 240, 211, 195, 187])[:n]
+    values, baseline = right / 300, (right - 30) / 300
+    assert np.ptp(values - baseline) > 0
+    got = statistics.paired(values, baseline)
+    assert got.half == 0 and got.p == 0 and got.difference == pytest.approx(0.1)
+    # One image of ten thousand is a difference.
+    baseline[0] -= 1e-4
+    got = statistics.paired(values, baseline)
+    assert got.half > 1e-5
+    assert got.p == pytest.approx(scipy.stats.ttest_rel(values, baseline).pvalue, rel=1e-6)
