@@ -67,14 +67,14 @@ def _order(item: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The cells as lines of a table in markdown; of several seeds the mean, with its interval.
+    """The cells as lines of a table in markdown; of three seeds or more the mean with its interval.
 
     Of the epochs of pruning: the lowest test accuracy, the largest share of the mask that the last
     step of one changes, and the median size of scores after the last one over that after the first.
     """
     lines = [
         "| net | decay | method | ε | s | n | test, % | lowest epoch | last steps change | "
-        "scores shrink to | published |",
+        "scores shrink to | published, wide net |",
         "|" + "---|" * 11,
     ]
     for (width, decay, method, eps, sparsity), mine in cells(rows).items():
@@ -109,12 +109,14 @@ def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return statistics.mean(list(values)).mean
 
     accuracy = statistics.mean([row["test_accuracy"] for row in rows])
-    half = f" ± {100 * accuracy.half:.1f}" if accuracy.n > 1 else ""
+    shown = f"{100 * accuracy.mean:.1f} ± {100 * accuracy.half:.1f}"
+    if accuracy.n < 3:  # An interval of two values says nothing.
+        shown = ", ".join(f"{100 * row['test_accuracy']:.1f}" for row in rows)
     lowest = mean(min(pruning(row, "test_curve")) for row in rows)
     changed = mean(max(pruning(row, "step_change_curve")) for row in rows)
     medians = [pruning(row, "score_median_curve") for row in rows]
     return [
-        f"{100 * accuracy.mean:.1f}{half}",
+        shown,
         f"{100 * lowest:.1f}",
         f"{100 * changed:.2f} %",
         f"{mean(m[-1] / m[0] for m in medians):.1e}",
