@@ -276,3 +276,17 @@ def test_curves_say_how_the_mask_and_the_scores_changed():
     np.testing.assert_allclose(numbers["score_mean"][1], sizes.mean(dtype=float), rtol=1e-6)
     assert numbers["score_median"][1] == np.sort(sizes)[count // 2]
     assert all(np.isnan(values[2]) for values in numbers.values())
+
+
+def test_a_random_start_can_be_within_a_share_of_the_radius():
+    def shifts(**change):
+        config = dataclasses.replace(tiny.CONFIG, shared_shift=True, **change)
+        _, state, _ = setup(methods.RANDOMIZE, config=config)
+        moved = jax.tree.map(jnp.subtract, state.weights, state.center)
+        # One number per tensor, but for the rounding of w + shift.
+        return [float(np.median(np.asarray(leaf))) for leaf in jax.tree.leaves(moved)]
+
+    whole, half = shifts(), shifts(shift_share=0.5)
+    np.testing.assert_allclose(half, np.divide(whole, 2), atol=1e-7)
+    assert all(0 < abs(shift) <= 0.015 for shift in half)
+    assert max(map(abs, whole)) > 0.015
