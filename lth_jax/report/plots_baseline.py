@@ -32,8 +32,9 @@ def baseline(
     Returns:
         The figure.
     """
-    drawing = figure.Figure(figsize=(14, 4), dpi=100, layout="constrained")
-    accuracy, scores, mask, against_eps = drawing.subplots(1, 4)
+    moved = any(row["eps"] for series in gained for row in series.rows)
+    drawing = figure.Figure(figsize=(14 if moved else 10.5, 4), dpi=100, layout="constrained")
+    accuracy, scores, mask, *rest = drawing.subplots(1, 4 if moved else 3)
     curves = {
         "test_curve": accuracy,
         "score_median_curve": scores,
@@ -58,8 +59,9 @@ def baseline(
     mask.set(ylabel="of the mask, changed by an epoch's last step", yscale="log")
     for panel in curves.values():
         panel.set_xlabel("epoch")
-    _draw_gains(against_eps, gained)
-    for panel in (accuracy, scores, mask, against_eps):
+    for panel in rest:
+        _draw_gains(panel, gained)
+    for panel in (accuracy, scores, mask, *rest):
         panel.grid(alpha=0.3)
     return drawing
 
@@ -82,9 +84,8 @@ def _draw_gains(panel: axes.Axes, gained: Sequence[Series]) -> None:
             panel.plot(sorted(found), means, ms=4, lw=1.1, label=label, **style)
             for eps, values in found.items():
                 panel.plot([eps] * len(values), values, ".", color=series.color, ms=3, alpha=0.5)
-    if radii:
-        panel.set_xscale("symlog", linthresh=radii[0])
-        panel.set_xticks([0.0, *radii], ["0", *(f"{r:g}" for r in radii)])
-        panel.minorticks_off()
-        panel.legend(fontsize=7, loc="best")
+    panel.set_xscale("symlog", linthresh=radii[0])
+    panel.set_xticks([0.0, *radii], ["0", *(f"{r:g}" for r in radii)])
+    panel.minorticks_off()
+    panel.legend(fontsize=7, loc="best")
     panel.set(xlabel="ε", ylabel="test accuracy")
