@@ -295,12 +295,12 @@ class Study:
             RunError: See `run`.
         """
         process = process or parts.Process()
-        runner, scaled = self._runner, self.problem.config.scale_init
+        runner, config = self._runner, self.problem.config
         size = runner.block_size(len(lanes))
         if process.index == 0:
-            parts.merge(self.path, lanes, scaled, size)
+            parts.merge(self.path, lanes, config, size)
         folder = self._folder(process.results)
-        mine = parts.deal(lanes, process, scaled)
+        mine = parts.deal(lanes, process, config)
         done = folder.done
         missing = sum(lane not in done for lane in mine)
         own = self._own_methods(lanes)
@@ -399,7 +399,7 @@ class Study:
     ) -> runs.Folder:
         """Merges the parts of all processes into one file, once they have ended."""
         parts.wait_for_others(self.path, process, self._tell)
-        parts.merge(self.path, lanes, self.problem.config.scale_init, size)
+        parts.merge(self.path, lanes, self.problem.config, size)
         folder = self._folder()
         left = sum(lane not in folder.done for lane in lanes)
         if left:
@@ -464,6 +464,7 @@ def _check_methods(folder: runs.Folder, own: Mapping[str, str]) -> None:
 _DEFAULTS: dict[str, Any] = {
     "dataset": "digits",
     "train_size": 0,
+    "hold_out": True,
     "model": "lenet",
     "width": 1.0,
     "init": "kaiming_normal",
@@ -480,6 +481,7 @@ def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str,
     return {
         "dataset": dataset.name,
         "train_size": dataset.train_size,
+        "hold_out": len(dataset.validation.labels) > 0,
         "model": model.name,
         "width": None if architecture is None else architecture.width,
         "init": None if architecture is None else architecture.init,

@@ -24,12 +24,12 @@ def run(
         The row (without the fields that only a run has), and the final network.
     """
     arrays, test = training.lane_data(dataset)
-    steps_per_epoch = len(dataset.train.labels) // problem.config.batch_size
+    steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
     weights_of = jitted(training.initial, problem)
     sizes = training.lane_shapes(problem)
     history = rows.History()
     begin = origin = task = state = None
-    for node in plan.nodes_of(lane, problem.config.scale_init):
+    for node in plan.nodes_of(lane, problem.config):
         task = training.lane_task(problem, sizes, node.seed, node.eps, node.sparsity)
         task = task._replace(key=jax.random.key(task.key))
         if origin is None:
@@ -42,11 +42,10 @@ def run(
             advance = jitted(training.advance, problem, kind)
             state = advance(state, task, arrays, 0, total, total)
         begin = (state.weights, state.scores)
-        images = len(dataset.validation.labels)
+        images = len(dataset.watched.labels)
         history = rows.extend(history, kind, total, jax.device_get(state), images, 0.0)
     finish = jitted(training.finish, problem)
     final = (state.weights, state.scores, state.model_state)
     outcome = jax.device_get(finish(*final, task, arrays, test))
     center = jax.device_get(origin.weights)
-    norm = problem.config.norm
-    return rows.make_row(lane, history, outcome, center, dataset, norm), outcome
+    return rows.make_row(lane, history, outcome, center, dataset, problem.config), outcome

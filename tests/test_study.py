@@ -1,5 +1,6 @@
 """The public door: a model of one's own in a resumable folder, without a command line."""
 
+import dataclasses
 import math
 import shutil
 import sys
@@ -12,8 +13,8 @@ import small_study
 import tiny
 
 import lth_jax
-from lth_jax import models, sweep
-from lth_jax.report import frames, plots
+from lth_jax import datasets, models, sweep
+from lth_jax.report import frames, plots, table
 from lth_jax.sweep import plan
 from lth_jax.sweep import runner as sweep_runner
 from lth_jax.training import methods
@@ -140,6 +141,54 @@ def test_what_a_caller_raises_ends_the_run_and_the_next_goes_on(tmp_path, monkey
     progress = [e for e in first if isinstance(e, lth_jax.Progress)]
     assert 0 < progress[-1].all_lane_steps < 4 * (4 + 8)
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_without_held_out_images_the_test_split_is_watched_and_chooses_nothing(
+    tmp_path, monkeypatch
+):
+    # All that the published code does otherwise, at once: also across a stop in the middle.
+    train = dataclasses.replace(
+        tiny.CONFIG, batch_size=48, last_batch=True, schedule_per="epoch", project_per="epoch"
+    )
+    train = dataclasses.replace(train, skip_at_zero=True, curves=True, shared_shift=True)
+    dataset = datasets.load("digits", train_size=128, hold_out=False)
+    methods = ["perturb_then_prune", "prune_then_perturb"]
+    grid = GRID | {"methods": methods, "sparsity": [0.5, 0.75], "seeds": [0]}
+
+    def study(out):
+        return lth_jax.Study(tiny.own_model(), dataset, train=train, out=out, max_lanes=4)
+
+    def stop(event):
+        if isinstance(event, lth_jax.Progress) and event.lane_steps >= 22:
+            raise InterruptedError
+
+    whole = study(tmp_path / "whole").run(**grid)
+    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
+    with pytest.raises(InterruptedError):
+        study(tmp_path / "cut").run(**grid, on_event=stop)
+    again = study(tmp_path / "cut").run(**grid)
+    ours, theirs = (
+        [{n: v for n, v in row.items() if n not in small_study.ASIDE} for row in result.rows]
+        for result in (again, whole)
+    )
+    assert ours == theirs and len(ours) == 8
+    for row in ours:
+        assert (row["val_accuracy"], row["val_curve"], row["dense_val_accuracy"]) == (
+            None,
+            [],
+            None,
+        )
+        epochs = 2 if row["eps"] == 0 else 3
+        assert len(row["test_curve"]) == epochs and row["test_curve"][-1] == row["test_accuracy"]
+        known = [value is not None for value in row["epoch_change_curve"]]
+        first = row["method"] == "prune_then_perturb" or row["eps"] == 0
+        assert known == ([True, True, False] if first else [False, True, True])[:epochs]
+        assert [value is not None for value in row["score_median_curve"]] == known
+    assert all(cell.validation == {} for cell in again.summary())
+    assert table.best_lines(again.summary()) == [] and "nan" not in again.table()
+    with pytest.raises(lth_jax.InputError, match="hold_out"):
+        lth_jax.Study(tiny.own_model(), "digits", train=train, out=tmp_path / "cut", max_lanes=4)
 
 
 def test_the_same_call_again_runs_nothing_and_changes_no_byte(whole):

@@ -28,6 +28,9 @@ class Config:
     mirror: str | None = setting(None, "HTTPS address to download the data set from instead.")
     offline: bool = setting(False, "Never download anything.")
     train_size: int = setting(0, "Train on the first so many images; 0 takes them all.")
+    hold_out: bool = setting(
+        True, "Hold images out for validation; if not, the test split is scored after every epoch."
+    )
     model: str = setting("lenet", f"One of {', '.join(models.MODELS)}.")
     width: float = setting(1.0, "Factor of the model's hidden units or channels.")
     init: str = setting("kaiming_normal", f"One of {', '.join(models.INITIALIZERS)}.")
@@ -130,6 +133,7 @@ class Config:
             self.train_size or None,
             mirror=self.mirror,
             offline=self.offline,
+            hold_out=self.hold_out,
         )
         shape = dataset.train.images.shape[1:]
         try:

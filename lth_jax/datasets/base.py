@@ -46,6 +46,11 @@ class Dataset(NamedTuple):
     sha256: str = ""
     train_size: int = 0
 
+    @property
+    def watched(self) -> Split:
+        """The split that is scored after every epoch: the test split if nothing is held out."""
+        return self.validation if len(self.validation.labels) else self.test
+
     def digest(self) -> str:
         """SHA-256 of what a run reads: all arrays of the three splits, mean and std."""
         seen = hashlib.sha256()
@@ -91,7 +96,9 @@ class Source(NamedTuple):
     read: Reader
 
 
-def split(name: str, source: Source, raw: Raw, train_size: int = 0) -> Dataset:
+def split(
+    name: str, source: Source, raw: Raw, train_size: int = 0, hold_out: bool = True
+) -> Dataset:
     """Splits what was read, the same way for every run.
 
     Args:
@@ -99,8 +106,9 @@ def split(name: str, source: Source, raw: Raw, train_size: int = 0) -> Dataset:
         source: How many images are held out.
         raw: All official images.
         train_size: Keep only the first so many images of the permuted training split; 0: all.
+        hold_out: False leaves the validation split empty and trains on its images, too.
     """
-    available = source.train - source.validation
+    available = source.train - source.validation * hold_out
     order = permutation(source.train)
     kept = order[:available][: train_size or None]
     held_out = order[available:]

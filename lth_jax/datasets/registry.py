@@ -42,6 +42,7 @@ def load(
     train_size: int | None = None,
     mirror: str | None = None,
     offline: bool = False,
+    hold_out: bool = True,
 ) -> base.Dataset:
     """Loads a data set and splits it, the same way for every run.
 
@@ -54,6 +55,8 @@ def load(
         train_size: Keep only the first so many images of the permuted training split; None: all.
         mirror: HTTPS base URL to download from instead of the data set's own.
         offline: Never download.
+        hold_out: False leaves the validation split empty and trains on its images, too: as some
+            papers do. Then the test split is scored after every epoch, and nothing may be chosen.
 
     Raises:
         errors.InputError: If a file is missing or is not what its name says, `train_size` does not
@@ -62,7 +65,7 @@ def load(
     if name not in SOURCES:
         raise errors.InputError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.")
     source = SOURCES[name]
-    available = source.train - source.validation
+    available = source.train - source.validation * hold_out
     if train_size is not None and not 1 <= train_size <= available:
         raise errors.InputError(
             f"train_size must lie in [1, {available}] for {name}, got {train_size}."
@@ -75,7 +78,7 @@ def load(
     else:
         folder = _folder(name, data_dir, downloads.remedy(name))
         raw = source.read(source, folder, downloads.remedy(name))
-    return base.split(name, source, raw, train_size or 0)
+    return base.split(name, source, raw, train_size or 0, hold_out)
 
 
 def _folder(name: str, data_dir: str | pathlib.Path, remedy: str) -> pathlib.Path:

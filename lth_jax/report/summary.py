@@ -76,8 +76,14 @@ def cells(rows: Iterable[Mapping[str, Any]]) -> list[Cell]:
             ]
             against[name] = statistics.paired([a for a, _ in both], [b for _, b in both])
         fine = [row for row in seeds.values() if _fine(row)]
-        accuracy = {field: statistics.mean([row[field] for row in fine]) for field in FIELDS}
-        validation = {seed: row["val_accuracy"] for seed, row in seeds.items() if _fine(row)}
+        # Where nothing is held out there is no accuracy on it.
+        known = {field: [row[field] for row in fine if row[field] is not None] for field in FIELDS}
+        accuracy = {field: statistics.mean(values) for field, values in known.items()}
+        validation = {
+            seed: row["val_accuracy"]
+            for seed, row in seeds.items()
+            if _fine(row) and row["val_accuracy"] is not None
+        }
         diverged = len(seeds) - len(fine)
         found.append(Cell(method, eps, sparsity, accuracy, against, diverged, validation))
     return found

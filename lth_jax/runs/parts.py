@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
-from lth_jax import errors
+from lth_jax import errors, training
 from lth_jax.runs import locks, results
 from lth_jax.sweep import plan
 
@@ -155,13 +155,17 @@ class Meeting:
         self._complaints.close()
 
 
-def deal(wanted: Sequence[plan.Lane], process: Process, scaled: bool = False) -> list[plan.Lane]:
+def deal(
+    wanted: Sequence[plan.Lane],
+    process: Process,
+    config: training.TrainConfig = training.TrainConfig(),  # noqa: B008  # It is frozen.
+) -> list[plan.Lane]:
     """The lanes that one process runs: whole trees, so that shared stages stay shared.
 
     Args:
         wanted: The whole grid.
         process: Which one.
-        scaled: See plan.nodes_of.
+        config: See plan.nodes_of.
 
     Returns:
         Its lanes, in order. Every lane is dealt to one process.
@@ -169,7 +173,7 @@ def deal(wanted: Sequence[plan.Lane], process: Process, scaled: bool = False) ->
     roots: dict[object, dict[plan.Node, int]] = {}  # by the first stage
     mine = []
     for lane in wanted:
-        root = plan.nodes_of(lane, scaled)[0]
+        root = plan.nodes_of(lane, config)[0]
         group = roots.setdefault(root.stages, {})
         if group.setdefault(root, len(group)) % process.count == process.index:
             mine.append(lane)
@@ -177,7 +181,10 @@ def deal(wanted: Sequence[plan.Lane], process: Process, scaled: bool = False) ->
 
 
 def merge(
-    path: str | os.PathLike[str], wanted: Sequence[plan.Lane], scaled: bool, size: int
+    path: str | os.PathLike[str],
+    wanted: Sequence[plan.Lane],
+    config: training.TrainConfig,
+    size: int,
 ) -> None:
     """Appends the rows of all parts to the run's results and deletes the parts.
 
@@ -186,7 +193,7 @@ def merge(
     Args:
         path: The run's folder, held alone.
         wanted: The whole grid: rows go in the order in which one process would have written them.
-        scaled: See plan.nodes_of.
+        config: See plan.nodes_of.
         size: Nodes per block of that one process.
 
     Raises:
@@ -206,7 +213,7 @@ def merge(
     for part in parts:
         for row in results.read(part)[0]:
             found.setdefault(results.lane_of(row), row)
-    order = {lane: place for place, lane in enumerate(_in_order(wanted, scaled, size))}
+    order = {lane: place for place, lane in enumerate(_in_order(wanted, config, size))}
     fresh = [lane for lane in found if lane not in there]
     fresh.sort(key=lambda lane: order.get(lane, len(order)))  # Stable: others come last.
     if fresh:
@@ -215,7 +222,9 @@ def merge(
         part.unlink()
 
 
-def _in_order(wanted: Sequence[plan.Lane], scaled: bool, size: int) -> Iterator[plan.Lane]:
+def _in_order(
+    wanted: Sequence[plan.Lane], config: training.TrainConfig, size: int
+) -> Iterator[plan.Lane]:
     """The lanes of a grid in the order in which one process finishes them."""
 
     def walk(block: plan.Block) -> Iterator[plan.Lane]:
@@ -224,7 +233,7 @@ def _in_order(wanted: Sequence[plan.Lane], scaled: bool, size: int) -> Iterator[
         for follower in block.followers:
             yield from walk(follower)
 
-    for block in plan.blocks(wanted, set(), size, scaled):
+    for block in plan.blocks(wanted, set(), size, config):
         yield from walk(block)
 
 

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from lth_jax.training import config as train_config
 from lth_jax.training import methods
 
 _MOST_LANES = 1_000_000
 _MOST_SEED = 2**32 - 1
+_PLAIN = train_config.TrainConfig()
 _NUMBERS: tuple[type, ...] = (numbers.Real, np.number, jax.Array)
 
 
@@ -150,28 +152,37 @@ def _index(seed: Any) -> int:
         raise ValueError(f"seeds must be integers, got {seed!r}.") from None
 
 
-def nodes_of(lane: Lane, scaled: bool = False) -> list[Node]:
+def nodes_of(lane: Lane, config: train_config.TrainConfig = _PLAIN) -> list[Node]:
     """The lane's stages, first to last, as nodes of the tree.
 
     Args:
         lane: The lane.
-        scaled: Whether already the initial weights depend on the sparsity (scale_init).
+        config: Says whether already the initial weights depend on the sparsity (scale_init), and
+            whether stages that would move nothing are left out (skip_at_zero).
 
     Returns:
-        One node per stage of the lane's method.
+        One node per stage of the lane's method, one at least.
     """
     stages = methods.find(lane.method).stages
+    if config.skip_at_zero and lane.eps == 0:
+        moving = tuple(s for s in stages if not s.kind.in_ball or "scores" in s.kind.moves)
+        stages = moving or stages[-1:]
     path = []
     for end in range(1, len(stages) + 1):
         kinds = [stage.kind for stage in stages[:end]]
         eps = lane.eps if any(kind.in_ball for kind in kinds) else None
-        sparsity = lane.sparsity if scaled or any(kind.masked for kind in kinds) else None
+        sparsity = (
+            lane.sparsity if config.scale_init or any(kind.masked for kind in kinds) else None
+        )
         path.append(Node(stages[:end], eps, sparsity, lane.seed))
     return path
 
 
 def blocks(
-    wanted: Sequence[Lane], done: Collection[Lane], size: int, scaled: bool = False
+    wanted: Sequence[Lane],
+    done: Collection[Lane],
+    size: int,
+    config: train_config.TrainConfig = _PLAIN,
 ) -> Iterator[Block]:
     """The first-stage blocks of a grid, each with its followers, in the order to run them.
 
@@ -182,7 +193,7 @@ def blocks(
         wanted: All lanes of the grid.
         done: Lanes whose rows are there.
         size: Most nodes per block.
-        scaled: See `nodes_of`.
+        config: See `nodes_of`.
 
     Yields:
         Blocks.
@@ -190,7 +201,7 @@ def blocks(
     children: dict[Node | None, dict[Node, None]] = {}
     ends: dict[Node, list[Lane]] = {}
     for lane in wanted:
-        path = nodes_of(lane, scaled)
+        path = nodes_of(lane, config)
         for parent, node in zip([None, *path], path, strict=False):
             children.setdefault(parent, {})[node] = None
         ends.setdefault(path[-1], []).append(lane)

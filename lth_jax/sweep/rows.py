@@ -1,6 +1,7 @@
 """What is known of a lane after each of its stages, and the row that it ends in."""
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from lth_jax import datasets, files, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import plan
-from lth_jax.training import methods
+from lth_jax.training import curves, methods
 
 
 class History(NamedTuple):
@@ -23,6 +24,8 @@ class History(NamedTuple):
     diverged: int | None = None  # the first step with a non-finite loss
     radii: Any = None  # tree of scalars, once there was a ball
     dense: float | None = None  # validation accuracy of the unpruned network that was trained
+    # By name and epoch, see training.curves; None where scores did not move or the lane diverged.
+    recorded: tuple[tuple[float | None, ...], ...] = ((),) * len(curves.NAMES)
 
 
 def extend(
@@ -39,8 +42,8 @@ def extend(
         before: Up to the stage.
         kind: Of the stage.
         steps: Of the stage.
-        state: Its last one, of this lane, on the host; curve, losses, diverged and radii are read.
-        validation: Images in the validation split.
+        state: Its last one, of this lane, on the host; its weights are not read.
+        validation: Images in the split that is scored after every epoch.
         seconds: The lane's share of the stage's time.
 
     Returns:
@@ -56,6 +59,10 @@ def extend(
         diverged = before.steps + int(state.diverged)
         sound = int(state.diverged) // per_epoch if counts else 0
     fresh = tuple(c / validation if i < sound else None for i, c in enumerate(counts))
+    recorded = np.full((len(curves.NAMES), len(counts)), np.nan)
+    if isinstance(state.recorded, curves.Curves):
+        recorded[:, :sound] = state.recorded.values[:, :sound]
+    known = [tuple(None if math.isnan(v) else float(f"{v:.6g}") for v in row) for row in recorded]
     sums = [float(loss) for loss in state.losses[: len(counts)]]
     losses = tuple(
         s / per_epoch if i < sound and math.isfinite(s) else None for i, s in enumerate(sums)
@@ -67,6 +74,7 @@ def extend(
         steps=before.steps + steps,
         diverged=diverged,
         radii=state.radii if kind.in_ball else before.radii,
+        recorded=tuple(map(operator.add, before.recorded, known)),
         dense=fresh[-1] if fresh and not kind.masked else before.dense,
     )
 
@@ -77,7 +85,7 @@ def make_row(
     outcome: training.Outcome,
     center: Any,
     dataset: datasets.Dataset,
-    norm: str,
+    config: training.TrainConfig,
 ) -> dict[str, Any]:
     """The row of a finished lane.
 
@@ -87,11 +95,12 @@ def make_row(
         outcome: Its final network, on the host.
         center: Tree of arrays, w_0.
         dataset: For the sizes of its splits.
-        norm: The ball's.
+        config: How it was trained.
 
     Returns:
         The fields that do not depend on the run, as JSON has them; accuracies are None if the lane
-        diverged, an infinite eps is "inf".
+        diverged, an infinite eps is "inf". Without a validation split there is no accuracy on it,
+        and `test_curve` says that it was the test split that was scored after every epoch.
     """
     diverged = history.diverged
     if diverged is None and not outcome.finite:
@@ -106,6 +115,8 @@ def make_row(
     def share(right: jax.Array, split: datasets.Split) -> float | None:
         return None if diverged is not None else int(right) / len(split.labels)
 
+    held_out = len(dataset.validation.labels) > 0
+    validation = share(outcome.validation_right, dataset.validation) if held_out else None
     fields = {
         "method": lane.method,
         "eps": lane.eps,
@@ -113,16 +124,19 @@ def make_row(
         "seed": lane.seed,
         "kept": int(sum(np.sum(mask) for mask in masks)),
         "total": sum(mask.size for mask in masks),
-        **ball_certificate(center, outcome.weights, radii, norm),
-        "dense_val_accuracy": history.dense,
-        "val_accuracy": share(outcome.validation_right, dataset.validation),
-        "val_curve": curve,
+        **ball_certificate(center, outcome.weights, radii, config.norm),
+        "dense_val_accuracy": history.dense if held_out else None,
+        "val_accuracy": validation,
+        **({"val_curve": curve} if held_out else {"val_curve": [], "test_curve": curve}),
         "train_loss_curve": list(history.losses),
         "test_accuracy": share(outcome.test_right, dataset.test),
         "diverged": diverged,
         "jax": jax.__version__,
         "seconds": round(history.seconds, 4),
     }
+    if config.curves:
+        named = zip(curves.NAMES, history.recorded, strict=True)
+        fields |= {f"{name}_curve": list(values) for name, values in named}
     return {name: files.jsonable(value) for name, value in fields.items()}
 
 

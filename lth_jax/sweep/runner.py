@@ -62,7 +62,7 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
         raise ValueError(
             f"batch_size must be at most the {images} training images, got {config.batch_size}."
         )
-    steps = (config.perturb_epochs + config.prune_epochs) * (images // config.batch_size)
+    steps = (config.perturb_epochs + config.prune_epochs) * config.steps_per_epoch(images)
     if steps > _MOST_STEPS:
         raise ValueError(f"epochs must come to at most {_MOST_STEPS} steps, got {steps}.")
     architecture, shape = problem.model.architecture, dataset.train.images.shape[1:]
@@ -108,7 +108,7 @@ class Runner:
         self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
         self.pace: dict[training.StageKind, int] = {}  # steps in a slice, as last measured
-        self._steps_per_epoch = len(dataset.train.labels) // problem.config.batch_size
+        self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
 
     def steps(self, stage: training.Stage) -> int:
         """Gradient steps of a stage."""
@@ -160,8 +160,7 @@ class Run(Iterator[Event]):
         """Plans; nothing runs before the first event is asked for."""
         self._runner, self._programs = runner, runner.programs
         self._size = runner.block_size(len(wanted))
-        scaled = runner.problem.config.scale_init
-        first = list(plan.blocks(wanted, set(done), self._size, scaled))
+        first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))
         self._seconds, self._taken = 0.0, 0
         self._all = plan.lane_steps(first, runner.steps)
         self._saved = list(saved)
@@ -262,7 +261,7 @@ class Run(Iterator[Event]):
         ended, self._running = self._running, None
         assert ended is not None
         runner, block, state = self._runner, ended.block, ended.state
-        keep = ("center", "radii", "curve", "losses", "diverged")
+        keep = ("center", "radii", "curve", "losses", "diverged", "recorded")
         aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
         read: Any = state._replace(**aside)
         outcome: Any = ()
@@ -273,7 +272,7 @@ class Run(Iterator[Event]):
         seconds, steps = ended.seconds / sum(block.needed), runner.steps(block.stage)
         del state, ended
         parent = self._above[-1] if self._above else None
-        images = len(runner.dataset.validation.labels)
+        images = len(runner.dataset.watched.labels)
         places = self._programs.places(len(block.nodes), self._size)
         for index, place in enumerate(places):
             own, ours = jax.tree.map(lambda leaf, at=place: leaf[at], (read, outcome))
@@ -281,8 +280,8 @@ class Run(Iterator[Event]):
             history = rows.extend(before, block.stage.kind, steps, own, images, seconds)
             finished.history.append(history)
             for lane in block.lanes[index]:
-                norm = runner.problem.config.norm
-                row = rows.make_row(lane, history, ours, own.center, runner.dataset, norm)
+                config = runner.problem.config
+                row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
                 self._ready.append(Finished(lane, row, own.center, ours.weights, ours.mask))
         while self._ready:

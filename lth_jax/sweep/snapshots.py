@@ -145,4 +145,5 @@ def from_stored(meta: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Snapshot:
 def _history(stored: Mapping[str, Any]) -> rows.History:
     curve = tuple(stored["curve"])
     losses = tuple(stored.get("losses", [None] * len(curve)))
-    return rows.History(**dict(stored, curve=curve, losses=losses))
+    found = rows.History(**dict(stored, curve=curve, losses=losses))
+    return found._replace(recorded=tuple(map(tuple, found.recorded)))

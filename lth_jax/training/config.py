@@ -39,6 +39,7 @@ class TrainConfig:
     perturb_epochs: int = _setting(2, "E: epochs of perturbing.")
     prune_epochs: int = _setting(3, "P: epochs of pruning.")
     batch_size: int = _setting(128, "Images per step.")
+    last_batch: bool = _setting(False, "Also take the smaller batch that an epoch ends with.")
     microbatch: int = _setting(0, "Images per gradient, summed to a batch; 0 is the whole batch.")
     momentum: float = _setting(0.9, "Of SGD.")
     perturb_lr: float = _setting(0.01, "Learning rate of the weights.")
@@ -47,12 +48,16 @@ class TrainConfig:
     prune_lr: float = _setting(0.1, "Learning rate of the scores.")
     prune_decay: float = _setting(1e-4, "Weight decay of the scores.")
     prune_schedule: ScheduleName = _setting("cosine", f"One of {', '.join(SCHEDULES)}.")
+    schedule_per: Period = _setting("step", "Rates follow it every step, or every epoch.")
     norm: ball.Norm = _setting("linf", "Of the ball: linf, l2 (per tensor) or l2_global.")
     eps_unit: ball.Unit = _setting("absolute", "absolute, or std: of each tensor at init.")
     project_per: Period = _setting("step", "Project after every step, or every epoch.")
     shared_shift: bool = _setting(False, "random_then_prune shifts each tensor by one number.")
+    shift_share: float = _setting(1.0, "Of the radius, within which random_then_prune shifts.")
     augment: bool = _setting(False, "Random crops (padding 4) and horizontal flips.")
     scale_init: bool = _setting(False, "Multiply the weights at init by 1/√(kept fraction).")
+    skip_at_zero: bool = _setting(False, "At eps 0 leave out stages that move only weights.")
+    curves: bool = _setting(False, "Rows also say how masks and scores changed by epoch.")
 
     def __post_init__(self) -> None:
         for name in ("perturb_epochs", "prune_epochs", "batch_size", "microbatch"):
@@ -68,14 +73,22 @@ class TrainConfig:
             raise ValueError(
                 f"microbatch must divide batch_size={self.batch_size}, got {self.microbatch}."
             )
+        if self.microbatch and self.last_batch:
+            raise ValueError("microbatch must be 0 with last_batch=true.")
+        self._check("shift_share", 0 <= self.shift_share <= 1, "in [0, 1]")
         for name, known in (
             ("perturb_schedule", tuple(SCHEDULES)),
             ("prune_schedule", tuple(SCHEDULES)),
             ("norm", ball.NORMS),
             ("eps_unit", ball.UNITS),
             ("project_per", typing.get_args(Period)),
+            ("schedule_per", typing.get_args(Period)),
         ):
             self._check(name, getattr(self, name) in known, f"one of {', '.join(known)}")
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Batches of an epoch of so many images: the smaller last one counts if it is taken."""
+        return -(-images // self.batch_size) if self.last_batch else images // self.batch_size
 
     def _check(self, name: str, holds: bool, what: str) -> None:
         if not holds:  # A comparison with NaN is false, so that NaN is refused, too.

@@ -91,7 +91,5 @@ def data(dataset: datasets.Dataset) -> tuple[stage.Data, scoring.Chunks]:
     Returns:
         NumPy arrays.
     """
-    train = stage.Data(
-        *dataset.train, scoring.chunks(dataset.validation), dataset.mean, dataset.std
-    )
+    train = stage.Data(*dataset.train, scoring.chunks(dataset.watched), dataset.mean, dataset.std)
     return train, scoring.chunks(dataset.test)

@@ -14,6 +14,7 @@ def optimizers(
     kind: methods.StageKind,
     eps: jax.Array,
     total: int | jax.Array,
+    steps_per_epoch: int,
 ) -> dict[methods.Part, optax.GradientTransformation]:
     """The optimizers of a stage, by what it moves.
 
@@ -24,6 +25,7 @@ def optimizers(
         kind: Of the stage.
         eps: [] radius, may be traced.
         total: [] steps of the whole stage, may be traced.
+        steps_per_epoch: Batches of an epoch.
 
     Returns:
         Transformations for "weights" and "scores", as far as the kind moves them.
@@ -33,6 +35,8 @@ def optimizers(
         lr: float, decay: float, schedule: train_config.ScheduleName
     ) -> list[optax.GradientTransformation]:
         def rate(step: jax.Array) -> jax.Array:
+            if config.schedule_per == "epoch":
+                step = step // steps_per_epoch * steps_per_epoch
             return lr * train_config.SCHEDULES[schedule](step / jnp.maximum(total, 1))
 
         decays = [optax.add_decayed_weights(decay)] if decay else []

@@ -6,6 +6,7 @@ Everything a lane differs in (key, eps, kept) is traced: one compile serves all 
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -17,7 +18,7 @@ from lth_jax import models, pruners
 from lth_jax.datasets import augment
 from lth_jax.perturb import ball
 from lth_jax.training import config as train_config
-from lth_jax.training import methods, scoring
+from lth_jax.training import curves, methods, scoring
 from lth_jax.training import optimizers as stage_optimizers
 
 
@@ -41,6 +42,10 @@ class Task(NamedTuple):
     active: chex.Array  # [] bool; False for padding and for lanes whose row is there
 
 
+# Loss [], the model's state afterwards, and gradients to what moves.
+_Gradients = tuple[jax.Array, chex.ArrayTree, dict[methods.Part, chex.ArrayTree]]
+
+
 class State(NamedTuple):
     """One lane in the middle of a stage. The step counter is the caller's: lanes share it."""
 
@@ -54,6 +59,7 @@ class State(NamedTuple):
     curve: jax.Array  # [epochs] int32, validation images right after each epoch, -1 where not run
     losses: jax.Array  # [epochs] float32, the batches' training losses summed, NaN where not run
     diverged: jax.Array  # [] int32, first step with a non-finite loss, -1 for none
+    recorded: curves.Curves | tuple[()] = ()  # where the config asks for them and scores move
 
 
 class Initial(NamedTuple):
@@ -122,7 +128,7 @@ def start(
         point = ball.random_in_ball(
             _key(task.key, "randomize"),
             center,
-            task.eps,
+            task.eps if config.shift_share == 1 else task.eps * config.shift_share,
             norm=config.norm,
             unit=config.eps_unit,
             shared=config.shared_shift,
@@ -130,7 +136,7 @@ def start(
         weights = pruners.merge(weights, point)
     # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
     moving = {"weights": center, "scores": scores}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, 1)
+    optimizers = stage_optimizers.optimizers(config, kind, task.eps, 1, 1)
     radii: chex.ArrayTree = ()
     pruner_state: chex.ArrayTree = ()
     if kind.in_ball:
@@ -138,6 +144,10 @@ def start(
     if kind.masked:
         key = _key(task.key, "prune")
         pruner_state = pruner.init_state(key, weights, scores, task.kept)
+    epochs = config.perturb_epochs + config.prune_epochs
+    recorded: curves.Curves | tuple[()] = ()
+    if config.curves and "scores" in kind.moves:
+        recorded = curves.begin(pruner.mask(scores, task.kept, pruner_state), epochs)
     return State(
         center=origin.weights,
         radii=radii,
@@ -146,9 +156,10 @@ def start(
         model_state=origin.model_state,
         pruner_state=pruner_state,
         opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
-        curve=jnp.full((config.perturb_epochs + config.prune_epochs,), -1, jnp.int32),
-        losses=jnp.full((config.perturb_epochs + config.prune_epochs,), jnp.nan, jnp.float32),
+        curve=jnp.full((epochs,), -1, jnp.int32),
+        losses=jnp.full((epochs,), jnp.nan, jnp.float32),
         diverged=jnp.int32(-1),
+        recorded=recorded,
     )
 
 
@@ -195,7 +206,7 @@ def advance(
 
 
 def _steps_per_epoch(problem: Problem, data: Data) -> int:
-    return len(data.labels) // problem.config.batch_size
+    return problem.config.steps_per_epoch(len(data.labels))
 
 
 def _order(problem: Problem, task: Task, data: Data, epoch: int | jax.Array) -> jax.Array:
@@ -220,10 +231,15 @@ def _one_step(
     keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
     key_mask, key_images, key_after = keys
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
-    batch = _batch(problem, data, order, place, key_images)
-    loss, model_state, gradients = _gradients(problem, kind, state, task, data, batch, key_mask)
+
+    def gradients_of(size: int) -> _Gradients:
+        batch = _batch(problem, data, order, place, size, key_images)
+        return _gradients(problem, kind, state, task, data, batch, key_mask)
+
+    loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
-    state, moving = _move(problem, kind, state, task, gradients, total, ends)
+    old_scores = (state.scores, state.pruner_state)
+    state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
     if "scores" in moving:
@@ -241,24 +257,46 @@ def _one_step(
         diverged=jnp.where(failed, step, state.diverged),
     )
 
-    def end_epoch(curve: jax.Array, order: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def end_epoch(
+        curve: jax.Array, recorded: chex.ArrayTree, order: jax.Array
+    ) -> tuple[jax.Array, chex.ArrayTree, jax.Array]:
         del order
         pruned = subnetwork(problem, kind, state, task)
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)
-        return curve.at[epoch].set(right), _order(problem, task, data, epoch + 1)
+        if isinstance(recorded, curves.Curves):
+            now = (state.scores, state.pruner_state)
+            old, new = (problem.pruner.mask(s, task.kept, of_s) for s, of_s in (old_scores, now))
+            recorded = curves.record(recorded, epoch, old, new, state.scores)
+        return curve.at[epoch].set(right), recorded, _order(problem, task, data, epoch + 1)
 
     # Only what it changes goes through the branch: the rest of the state would be copied.
-    curve, order = jax.lax.cond(ends, end_epoch, lambda *same: same, state.curve, order)
-    return state._replace(curve=curve), order
+    changed = (state.curve, state.recorded, order)
+    curve, recorded, order = jax.lax.cond(ends, end_epoch, lambda *same: same, *changed)
+    return state._replace(curve=curve, recorded=recorded), order
+
+
+def _at_place(
+    problem: Problem, data: Data, place: jax.Array, gradients_of: Callable[[int], _Gradients]
+) -> _Gradients:
+    """What a function of the batch's size gives for the epoch's `place`-th batch."""
+    size, steps_per_epoch = problem.config.batch_size, _steps_per_epoch(problem, data)
+    left = len(data.labels) - (steps_per_epoch - 1) * size
+    if left >= size:
+        return gradients_of(size)
+    # A batch of its own shape, so that averages are over its images alone.
+    is_last = place == steps_per_epoch - 1
+    found: _Gradients = jax.lax.cond(
+        is_last, lambda: gradients_of(left), lambda: gradients_of(size)
+    )
+    return found
 
 
 def _batch(
-    problem: Problem, data: Data, order: jax.Array, place: jax.Array, key: jax.Array
+    problem: Problem, data: Data, order: jax.Array, place: jax.Array, size: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Images [b, h, w, c] and labels [b] of the epoch's `place`-th batch."""
-    size = problem.config.batch_size
-    rows = jax.lax.dynamic_slice_in_dim(order, place * size, size)
+    """Images [size, h, w, c] and labels [size] of the epoch's `place`-th batch."""
+    rows = jax.lax.dynamic_slice_in_dim(order, place * problem.config.batch_size, size)
     # As rows of bytes: a gather of whole images costs three times as much on a CPU.
     flat = data.images.reshape(len(data.labels), -1)
     images = flat[rows].reshape(len(rows), *data.images.shape[1:])
@@ -284,7 +322,7 @@ def _gradients(
     data: Data,
     batch: tuple[jax.Array, jax.Array],
     key: jax.Array,
-) -> tuple[jax.Array, chex.ArrayTree, dict[methods.Part, chex.ArrayTree]]:
+) -> _Gradients:
     """Loss [], the model's state afterwards, and gradients to what moves."""
     pruner = problem.pruner
 
@@ -318,12 +356,14 @@ def _move(
     task: Task,
     gradients: dict[methods.Part, chex.ArrayTree],
     total: int | jax.Array,
+    steps_per_epoch: int,
     ends: jax.Array,
 ) -> tuple[State, dict[methods.Part, chex.ArrayTree]]:
     """The state with the optimizers' new states, and what moved after its step."""
     config, moving = problem.config, _moving(kind, state)
     opt_state = {}
-    for name, tx in stage_optimizers.optimizers(config, kind, task.eps, total).items():
+    optimizers = stage_optimizers.optimizers(config, kind, task.eps, total, steps_per_epoch)
+    for name, tx in optimizers.items():
         updates, opt_state[name] = tx.update(gradients[name], state.opt_state[name], moving[name])
         moving[name] = optax.apply_updates(moving[name], updates)
     if kind.in_ball and "weights" in moving and config.project_per == "epoch":

@@ -148,6 +148,16 @@ def test_the_subfolder_of_the_data_sets_name_goes_before_files_of_the_same_name(
     assert datasets.load("mnist", tmp_path).sha256 != fashion.sha256
 
 
+def test_without_a_validation_split_every_other_image_is_trained_on():
+    full, all_of_it = datasets.load("digits"), datasets.load("digits", hold_out=False)
+    assert len(all_of_it.validation.labels) == 0
+    for ours, train, held_out in zip(all_of_it.train, full.train, full.validation, strict=True):
+        np.testing.assert_array_equal(ours, np.concatenate([train, held_out]))
+    np.testing.assert_array_equal(all_of_it.test.images, full.test.images)
+    assert full.watched is full.validation and all_of_it.watched is all_of_it.test
+    assert len(datasets.load("digits", train_size=1497, hold_out=False).train.labels) == 1497
+
+
 def test_train_size_is_a_prefix_and_leaves_validation_and_hash_alone():
     full, short = datasets.load("digits"), datasets.load("digits", train_size=100)
     np.testing.assert_array_equal(short.train.images, full.train.images[:100])

@@ -11,6 +11,7 @@ import time
 import pytest
 import small_study
 
+from lth_jax import training
 from lth_jax.runs import parts, results
 from lth_jax.sweep import plan
 
@@ -43,8 +44,8 @@ def test_parts_merge_into_the_file_that_one_process_writes(tmp_path):
         process = parts.Process(index, 3)
         mine = parts.deal(WANTED, process)[::-1]
         results.append(tmp_path / process.results, [row(lane) for lane in mine])
-    parts.merge(tmp_path, WANTED, False, 4)
-    ordered = list(parts._in_order(WANTED, False, 4))
+    parts.merge(tmp_path, WANTED, training.TrainConfig(), 4)
+    ordered = list(parts._in_order(WANTED, training.TrainConfig(), 4))
     assert sorted(ordered, key=str) == sorted(WANTED, key=str) and ordered != WANTED
     assert [results.lane_of(r) for r in results.read(tmp_path / "results.jsonl")[0]] == ordered
     assert [p.name for p in tmp_path.iterdir()] == ["results.jsonl"]
@@ -60,9 +61,9 @@ def test_a_merge_that_was_cut_short_is_finished_by_the_next(tmp_path, monkeypatc
     with monkeypatch.context() as patch:  # Killed after the rows were written.
         patch.setattr("pathlib.Path.unlink", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            parts.merge(tmp_path, WANTED, False, 4)
+            parts.merge(tmp_path, WANTED, training.TrainConfig(), 4)
     assert len(list(tmp_path.glob("results.part-*"))) == 2
-    parts.merge(tmp_path, WANTED, False, 4)
+    parts.merge(tmp_path, WANTED, training.TrainConfig(), 4)
     rows, _ = results.read(tmp_path / "results.jsonl")
     assert len(rows) == len(WANTED) - 1
     assert not list(tmp_path.glob("results.part-*"))

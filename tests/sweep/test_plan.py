@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from lth_jax import training
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 
@@ -77,4 +78,19 @@ def test_parents_are_named_by_their_place_in_the_block_before():
 def test_scaled_weights_are_not_shared_between_sparsities():
     lane = plan.Lane("perturb_then_prune", 0.1, 0.5, 0)
     assert plan.nodes_of(lane)[0].sparsity is None
-    assert plan.nodes_of(lane, scaled=True)[0].sparsity == 0.5
+    scaled = training.TrainConfig(scale_init=True)
+    assert plan.nodes_of(lane, scaled)[0].sparsity == 0.5
+
+
+def test_stages_that_would_move_nothing_can_be_left_out():
+    skip = training.TrainConfig(skip_at_zero=True)
+    (pruned,) = plan.nodes_of(plan.Lane("prune", None, 0.5, 0))
+    for method in ("perturb_then_prune", "random_then_prune", "prune_then_perturb"):
+        lane = plan.Lane(method, 0, 0.5, 0)
+        assert len(plan.nodes_of(lane)) == 2
+        assert plan.nodes_of(lane, skip) == [pruned]
+        assert len(plan.nodes_of(lane._replace(eps=0.1), skip)) == 2
+    # Scores move at any eps, and a lane has a stage that it ends with.
+    for method in ("joint", "random_mask_then_perturb", "dense"):
+        lane = plan.Lane(method, 0.0, 0.5, 0)
+        assert plan.nodes_of(lane, skip) == plan.nodes_of(lane)

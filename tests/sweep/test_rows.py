@@ -12,7 +12,8 @@ from lth_jax.training import methods
 def state_of(curve, diverged, losses=(8.0, 4.0, np.nan)):
     losses = np.array(losses, np.float32)
     curve, diverged = np.array(curve), np.int32(diverged)
-    return types.SimpleNamespace(curve=curve, losses=losses, diverged=diverged, radii=())
+    fields = {"curve": curve, "losses": losses, "diverged": diverged}
+    return types.SimpleNamespace(**fields, recorded=(), radii=())
 
 
 def test_a_curve_ends_where_the_lane_diverged():

@@ -14,7 +14,7 @@ import tiny
 
 from lth_jax import training
 from lth_jax.masks import selection
-from lth_jax.training import methods, scoring
+from lth_jax.training import curves, methods, scoring
 
 STEPS_PER_EPOCH, TOTAL = 4, 8
 NAMES = operator.attrgetter("name")
@@ -206,3 +206,87 @@ def test_bad_configs_are_refused(change):
     (name,) = change
     with pytest.raises(ValueError, match=name):
         training.TrainConfig(**change)
+
+
+def test_the_smaller_last_batch_is_a_step_of_its_own(
+    change=(("last_batch", True), ("batch_size", 48)),
+):
+    # 128 images: batches of 48, 48 and 32. The last one alone is a step of a batch of 32.
+    config = dataclasses.replace(tiny.CONFIG, **dict(change), prune_schedule="constant")
+    small = dataclasses.replace(config, last_batch=False, batch_size=32)
+    assert [config.steps_per_epoch(n) for n in (95, 96, 97)] == [2, 2, 3]
+    advance, start, (task, arrays, problem) = setup(methods.PRUNE, config=config)
+    before = advance(start, 0, 2)
+    after = advance(before, 2, 3)
+    assert list(np.asarray(after.curve)[:2] >= 0) == [True, False]
+    # The same 32 images first in an epoch of 32 images: the order is theirs if nothing shuffles.
+    order = np.asarray(
+        jax.random.permutation(jax.random.fold_in(jax.random.fold_in(task.key, 2), 0), 128)
+    )
+    rows = order[96:]
+    theirs = arrays._replace(images=arrays.images[rows], labels=arrays.labels[rows])
+    other = tiny.problem(small)
+    step = alone.jitted(training.advance, other, methods.PRUNE)
+    expected = step(before, task, theirs, 0, 1, TOTAL)
+    assert tiny.largest_difference(after.scores, expected.scores) < 1e-6
+    assert tiny.largest_difference(after.scores, before.scores) > 1e-3
+
+
+def test_a_schedule_per_epoch_is_a_staircase():
+    config = dataclasses.replace(tiny.CONFIG, schedule_per="epoch", momentum=0.0, prune_decay=0.0)
+    advance, state, (task, arrays, problem) = setup(methods.PRUNE, config=config)
+    same = dataclasses.replace(config, prune_schedule="constant", schedule_per="step")
+    half = dataclasses.replace(same, prune_lr=0.5 * config.prune_lr)
+    first = alone.jitted(training.advance, tiny.problem(same), methods.PRUNE)
+    second = alone.jitted(training.advance, tiny.problem(half), methods.PRUNE)
+    ours = advance(state, 0, STEPS_PER_EPOCH)
+    theirs = first(state, task, arrays, 0, STEPS_PER_EPOCH, TOTAL)
+    assert tiny.largest_difference(ours.scores, theirs.scores) < 1e-6
+    ours = advance(ours, STEPS_PER_EPOCH, TOTAL)
+    theirs = second(theirs, task, arrays, STEPS_PER_EPOCH, TOTAL, TOTAL)
+    assert tiny.largest_difference(ours.scores, theirs.scores) < 1e-6
+    assert tiny.largest_difference(ours.scores, state.scores) > 1e-2
+
+
+def test_curves_say_how_the_mask_and_the_scores_changed():
+    config = dataclasses.replace(tiny.CONFIG, prune_schedule="constant")
+    recorded = dataclasses.replace(config, curves=True)
+    advance, state, (task, _, problem) = setup(methods.PRUNE, config=recorded)
+    plain, begin, _ = setup(methods.PRUNE, config=config)
+    masks = [problem.pruner.mask(state.scores, task.kept)]
+    for epoch in range(2):
+        before = advance(state, epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH - 1)
+        state = advance(before, (epoch + 1) * STEPS_PER_EPOCH - 1, (epoch + 1) * STEPS_PER_EPOCH)
+        masks += [problem.pruner.mask(s.scores, task.kept) for s in (before, state)]
+    # What is recorded changes nothing else.
+    tiny.assert_same_bits(state.scores, plain(begin, 0, TOTAL).scores)
+    count = sum(tiny.SIZES)
+    numbers = dict(zip(curves.NAMES, np.asarray(state.recorded.values), strict=True))
+
+    def differ(old, new):
+        pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+        return sum(int(np.sum(np.asarray(a) != b)) for a, b in pairs) / count
+
+    for epoch, (first, before, last) in enumerate((masks[0:3], masks[2:5])):
+        assert 0 < differ(before, last) < differ(first, last)
+        # XLA may divide by a constant as it multiplies by its reciprocal.
+        assert numbers["epoch_change"][epoch] == pytest.approx(differ(first, last), rel=1e-6)
+        assert numbers["step_change"][epoch] == pytest.approx(differ(before, last), rel=1e-6)
+    sizes = np.concatenate([np.abs(np.asarray(s)).ravel() for s in jax.tree.leaves(state.scores)])
+    np.testing.assert_allclose(numbers["score_mean"][1], sizes.mean(dtype=float), rtol=1e-6)
+    assert numbers["score_median"][1] == np.sort(sizes)[count // 2]
+    assert all(np.isnan(values[2]) for values in numbers.values())
+
+
+def test_a_random_start_can_be_within_a_share_of_the_radius():
+    def shifts(**change):
+        config = dataclasses.replace(tiny.CONFIG, shared_shift=True, **change)
+        _, state, _ = setup(methods.RANDOMIZE, config=config)
+        moved = jax.tree.map(jnp.subtract, state.weights, state.center)
+        # One number per tensor, but for the rounding of w + shift.
+        return [float(np.median(np.asarray(leaf))) for leaf in jax.tree.leaves(moved)]
+
+    whole, half = shifts(), shifts(shift_share=0.5)
+    np.testing.assert_allclose(half, np.divide(whole, 2), atol=1e-7)
+    assert all(0 < abs(shift) <= 0.015 for shift in half)
+    assert max(map(abs, whole)) > 0.015

@@ -1,0 +1,157 @@
+"""What is the paper's baseline made of, and does its gain of ε survive another weight decay?
+
+    python -m experiments.paper_baseline      # from the committed rows: no data, no training
+
+Prints a line per cell as a table in markdown, and draws the picture of README. The rows are those
+of `experiments.mnist --preset=paper_code --curves`, with --prune_decay of 5e-4 (the published
+code's), 1e-4 (edge-popup's own) and 0, on the paper's net and on one of a fifth of its width; each
+file under experiments/results/ names its commands and commit.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from experiments import cli
+from lth_jax import errors
+from lth_jax.report import plots, plots_baseline, statistics
+from lth_jax.runs import archive
+
+HERE = pathlib.Path(__file__).parent
+# Test accuracy at ε = 0 in the paper's table 1, by sparsity.
+PUBLISHED = {0.1: 0.49, 0.5: 0.85, 0.8: 0.73}
+_MARKED = {f"published, s = {s:g}": value for s, value in PUBLISHED.items()}
+_COLORS = {5e-4: "C3", 1e-4: "C1", 0.0: "C0"}  # by decay
+_NARROW, _FULL = "a fifth as wide", "the paper's net"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Where rows and picture are."""
+
+    results: str = cli.setting(str(HERE / "results"), "Folder with paper_baseline_*.jsonl.gz.")
+    picture: str = cli.setting(str(HERE / "paper_baseline.png"), "The file to draw.")
+
+
+def load(folder: str | pathlib.Path) -> list[dict[str, Any]]:
+    """All rows of the archives, each with its run's `width`, `decay` and `perturb_epochs`.
+
+    Raises:
+        InputError: If there is no archive, or one is damaged.
+    """
+    found = []
+    for file in sorted(pathlib.Path(folder).glob(f"paper_baseline_*{archive.SUFFIX}")):
+        kept = archive.load(file)
+        config = kept.config
+        more = {"decay": config["prune_decay"], **{n: config[n] for n in ("width", "project_per")}}
+        found += [row | more for row in kept.rows]
+    if not found:
+        raise errors.InputError(f"results: no archives in {folder}.")
+    return found
+
+
+def cells(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """Rows by width, decay, method, eps and sparsity, widest nets and largest decays first."""
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = (row["width"], row["decay"], row["method"], row["eps"], row["sparsity"])
+        found.setdefault(key, []).append(row)
+    return dict(sorted(found.items(), key=_order))
+
+
+def _order(item: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
+    width, decay, method, eps, sparsity = item[0]
+    return (-width, method != "prune", -decay, method, eps or 0.0, sparsity)
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The cells as lines of a table in markdown; of three seeds or more the mean with its interval.
+
+    Of the epochs of pruning: the lowest test accuracy, the largest share of the mask that the last
+    step of one changes, and the median size of scores after the last one over that after the first.
+    """
+    lines = [
+        "| net | decay | method | ε | s | n | test, % | lowest epoch | last steps change | "
+        "scores shrink to | published, wide net |",
+        "|" + "---|" * 11,
+    ]
+    for (width, decay, method, eps, sparsity), mine in cells(rows).items():
+        fine = [row for row in mine if row["diverged"] is None]
+        net = _FULL if width == 1 else _NARROW
+        n = f"{len(fine)}" + (
+            f" (+{len(mine) - len(fine)} diverged)" if len(mine) > len(fine) else ""
+        )
+        at_zero = PUBLISHED.get(sparsity) if method == "prune" else None
+        shown = [
+            net,
+            f"{decay:g}",
+            f"`{method}`",
+            "" if eps is None else f"{eps:g}",
+            f"{sparsity:g}",
+        ]
+        shown += [n, *_numbers(fine), "" if at_zero is None else f"{100 * at_zero:.0f}"]
+        lines.append("| " + " | ".join(shown) + " |")
+    return lines
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `table` says of rows, the mean of several."""
+    if not rows:
+        return [""] * 4
+
+    def pruning(row: Mapping[str, Any], name: str) -> list[float]:
+        pairs = zip(row["score_median_curve"], row[name], strict=True)
+        return [value for score, value in pairs if score is not None and value is not None]
+
+    def mean(values: Iterable[float]) -> float:
+        return statistics.mean(list(values)).mean
+
+    accuracy = statistics.mean([row["test_accuracy"] for row in rows])
+    shown = f"{100 * accuracy.mean:.1f} ± {100 * accuracy.half:.1f}"
+    if accuracy.n < 3:  # An interval of two values says nothing.
+        shown = ", ".join(f"{100 * row['test_accuracy']:.1f}" for row in rows)
+    lowest = mean(min(pruning(row, "test_curve")) for row in rows)
+    changed = mean(max(pruning(row, "step_change_curve")) for row in rows)
+    medians = [pruning(row, "score_median_curve") for row in rows]
+    return [
+        shown,
+        f"{100 * lowest:.1f}",
+        f"{100 * changed:.2f} %",
+        f"{mean(m[-1] / m[0] for m in medians):.1e}",
+    ]
+
+
+def picture(rows: Sequence[Mapping[str, Any]]) -> plots.Figure:
+    """The figure of README: see plots_baseline."""
+    pruned, gained = [], []
+    by_net: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
+    for (width, decay, _, _, sparsity), mine in cells(rows).items():
+        if sparsity == 0.5:
+            fine = [row for row in mine if row["diverged"] is None]
+            by_net.setdefault((width, decay), []).extend(fine)
+    for (width, decay), mine in by_net.items():
+        color, full = _COLORS.get(decay, "C3"), width == 1
+        label = f"decay {decay:g}, {_FULL if full else _NARROW}"
+        only = [row for row in mine if row["method"] == "prune"]
+        pruned.append(plots_baseline.Series(label, color, "-" if full else ":", only))
+        if not full:
+            gained.append(plots_baseline.Series(f"decay {decay:g}", color, "-", mine))
+    return plots_baseline.baseline(pruned, gained, _MARKED)
+
+
+def run(config: Config) -> None:
+    """Prints the table and draws the picture.
+
+    Raises:
+        InputError: If the rows cannot be read.
+    """
+    rows = load(config.results)
+    print("\n".join(table(rows)))
+    plots.save(picture(rows), config.picture)
+    print(config.picture)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(run, Config(), __doc__))

@@ -1,0 +1,73 @@
+"""The study of the paper's baseline, from the committed rows."""
+
+import pathlib
+
+from experiments import cli, mnist, paper_baseline
+from experiments.cli import flags
+from lth_jax.runs import archive
+
+README = pathlib.Path(paper_baseline.__file__).with_name("README.md")
+
+
+def config_of(preset):
+    (config,) = flags.read([f"--preset={preset}"], [mnist.CONFIG], mnist.PRESETS)
+    return config, config.train
+
+
+def test_the_presets_are_what_the_help_says():
+    config, train = config_of("paper_code")
+    assert (config.model, config.init, config.hold_out, config.seed) == (
+        "redundant",
+        "uniform",
+        False,
+        1,
+    )
+    assert train.steps_per_epoch(60_000) == 938 and train.skip_at_zero
+    assert (train.schedule_per, train.project_per) == ("epoch", "epoch")
+    assert (train.shared_shift, train.shift_share) == (True, 0.5)
+    assert (train.perturb_epochs, train.perturb_schedule) == (100, "step")  # A tenth from 50 on.
+    plain, text = config_of("paper")
+    assert (text.project_per, text.schedule_per) == ("step", "step")
+    assert (text.shared_shift, text.shift_share, text.last_batch) == (False, 1, False)
+    assert not plain.hold_out and text.prune_decay == text.perturb_decay == 5e-4
+    config, train = config_of("fair")
+    assert (config.model, config.init, train.eps_unit) == ("lenet", "kaiming_normal", "std")
+    assert config.hold_out and train.project_per == "step" and not train.shared_shift
+    assert {"joint", "prune", "prune_longer", "random_mask_then_perturb"} < set(config.method)
+    assert (len(config.eps), len(config.sparsity), len(config.method)) == (5, 3, 7)
+    assert (config.seed, config.seeds) == (100, 12)
+
+
+def test_every_line_of_the_table_stands_in_the_readme():
+    rows = paper_baseline.load(paper_baseline.HERE / "results")
+    text = README.read_text()
+    for line in paper_baseline.table(rows):
+        assert line in text, line
+
+
+def test_archives_name_their_commands_and_a_clean_commit():
+    files = sorted((paper_baseline.HERE / "results").glob(f"*{archive.SUFFIX}"))
+    assert files
+    for file in files:
+        commands, config, rows = archive.load(file)
+        assert rows and commands and all(c.startswith("python -m experiments.") for c in commands)
+        for row in rows:
+            assert row["git"] and "dirty" not in row["git"]
+        assert config["device"] and config["jax"]
+
+
+def test_a_picture_is_drawn_and_what_is_missing_is_told(tmp_path, capsys):
+    argv = [f"--picture={tmp_path / 'x.png'}", "--nocompile_cache"]
+    run, config = paper_baseline.run, paper_baseline.Config()
+    assert cli.main(run, config, "", argv) == 0
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+    assert cli.main(run, config, "", [*argv, f"--results={tmp_path}"]) == 2
+    assert capsys.readouterr().err.startswith("error: --results: no archives")
+
+
+def test_runs_that_diverged_are_counted_and_not_averaged():
+    row = paper_baseline.load(paper_baseline.HERE / "results")[0]
+    lost = row | {"diverged": 9, "test_accuracy": None}
+    assert "(+1 diverged)" in paper_baseline.table([row, lost])[2]
+    assert "0 (+1 diverged)" in paper_baseline.table([lost])[2]
+    assert paper_baseline.picture([row, lost]).axes
