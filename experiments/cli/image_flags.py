@@ -62,6 +62,7 @@ class Config:
     processes: int | None = setting(None, "How many processes there are.")
     process: int | None = setting(None, "Which one this is, from 0.")
     progress: bool = setting(True, "Show a progress bar.")
+    show_pruned: bool = setting(False, "Print what is pruned, and its fan-in; run nothing.")
 
     def __post_init__(self) -> None:
         if self.seeds < 1:

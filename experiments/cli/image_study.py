@@ -42,6 +42,10 @@ def run(
     console = console or rich.console.Console()
     if not console.is_terminal:
         console = rich.console.Console(file=console.file, width=_WIDTH)
+    if config.show_pruned:
+        made = config.make_study(name, _warn)
+        console.print(table.pruned_table(made.leaves, made.title))
+        return []
     with contextlib.ExitStack() as stack:
         process = parts.Process()
         if not config.distributed:

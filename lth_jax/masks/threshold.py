@@ -8,6 +8,7 @@ method does, and one always halves the integers in between: at most bits + 2 pas
 The search ends as soon as a count equals k, so the k-th score itself is needed only for ties.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,14 +87,7 @@ def search(
     """
     info = jnp.iinfo(keys.dtype)
     least, greatest = (jnp.asarray(end, keys.dtype) for end in (info.min, info.max))
-    if hint is None:
-        hint = _sampled_hint(keys, kept, dtype, split)
-    else:
-        hint = shards.largest(lax.stop_gradient(jnp.asarray(hint, dtype)), split)
-        usable = jnp.all(jnp.isfinite(hint)) & (hint[1] > 0)
-        sampled = lambda: _sampled_hint(keys, kept, dtype, split)  # noqa: E731
-        given = shards.alike(hint, () if split else (keys, kept))
-        hint = lax.cond(usable, lambda: given, sampled)
+    hint = _first_hint(keys, kept, dtype, hint, split)
     guesses = keys_of(hint[0] + hint[1] * jnp.asarray(_REACHES, dtype))
     guesses = jnp.clip(guesses, least + 1, greatest - 1)
 
@@ -157,6 +151,20 @@ def count_reaching(keys: jax.Array, thresholds: Sequence[jax.Array] | jax.Array)
     ones = [(keys >= threshold).astype(jnp.int32) for threshold in thresholds]
     add = lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)]  # noqa: E731
     return jnp.stack(lax.reduce(ones, [jnp.int32(0)] * len(ones), add, (keys.ndim - 1,)))
+
+
+def _first_hint(
+    keys: jax.Array, kept: jax.Array, dtype: DTypeLike, hint: jax.Array | None, split: shards.Axes
+) -> jax.Array:
+    """The hint if it is of use, else one from a sample; the same on every shard."""
+    sampled = functools.partial(_sampled_hint, keys, kept, dtype, split)
+    if hint is None:
+        return sampled()
+    hint = shards.largest(lax.stop_gradient(jnp.asarray(hint, dtype)), split)
+    usable = jnp.all(jnp.isfinite(hint)) & (hint[1] > 0)
+    given = shards.alike(hint, () if split else (keys, kept))
+    found: jax.Array = lax.cond(usable, lambda: given, sampled)
+    return found
 
 
 def _sampled_hint(

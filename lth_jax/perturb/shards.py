@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 # The mesh axes that tensors are split over; () says that each device has whole tensors.
 AxisName = str | tuple[str, ...]
@@ -59,6 +60,12 @@ def axes(axis_name: AxisName | None, tree: chex.ArrayTree) -> Axes:
     return bound
 
 
+def check_whole(name: str, axis_name: AxisName | None, tree: chex.ArrayTree) -> None:
+    """Raises a ValueError if tensors are split, see `axes`, where whole ones are needed."""
+    if axes(axis_name, tree):
+        raise ValueError(f"{name} are of whole tensors: draw them outside of the shard_map.")
+
+
 def of(x: jax.Array, split: Axes) -> Axes:
     """Those of the axes that an array is split over: it may be seen not to vary over some."""
     varying = _varying(x)
@@ -82,7 +89,7 @@ def count(split: Axes) -> int:
 
 def place(split: Axes) -> jax.Array | int:
     """The shard's own place, from 0, the last axis running fastest."""
-    return cast(jax.Array, lax.axis_index(split)) if split else 0
+    return lax.axis_index(split) if split else 0
 
 
 def gathered(x: jax.Array, split: Axes) -> jax.Array:
@@ -92,9 +99,9 @@ def gathered(x: jax.Array, split: Axes) -> jax.Array:
     return total(rows, split)
 
 
-def alike(x: Any, like: Iterable[jax.Array]) -> jax.Array:
+def alike(value: ArrayLike, like: Iterable[jax.Array]) -> jax.Array:
     """An array that counts as varying wherever one of the others does: loops carry such only."""
-    x = jnp.asarray(x)
+    x: jax.Array = jnp.asarray(value)
     missing = frozenset[str]().union(*map(_varying, like)) - _varying(x)
     if not missing:
         return x

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import rich.console
 import rich.table
 
+from lth_jax import pruners
 from lth_jax.report import statistics, summary
 
 
@@ -37,6 +38,29 @@ def accuracy_table(cells: Sequence[summary.Cell], title: str) -> rich.table.Tabl
             *(_percent(cell.accuracy[field]) for field in summary.FIELDS),
             *(_difference(cell.against.get(name), n) for name in summary.BASELINES),
         )
+    return table
+
+
+def pruned_table(leaves: Sequence[pruners.Leaf], title: str) -> rich.table.Table:
+    """What is pruned of a network, a line per leaf; without a fan-in what stays as it was drawn.
+
+    Args:
+        leaves: From pruners.leaves.
+        title: Of the network.
+
+    Returns:
+        A table that a rich console prints.
+    """
+    pruned = sum(leaf.size for leaf in leaves if leaf.fan_in is not None)
+    whole = sum(leaf.size for leaf in leaves)
+    table = rich.table.Table(title=f"pruned: {pruned:,} of {whole:,} weights; {title}")
+    table.add_column("weights", no_wrap=True)
+    for head in ("shape", "fan-in", "count", "pruned"):
+        table.add_column(head, justify="right")
+    for leaf in leaves:
+        shape = " × ".join(map(str, leaf.shape)) or "1"
+        fan, is_pruned = ("", "no") if leaf.fan_in is None else (f"{leaf.fan_in:,}", "yes")
+        table.add_row(leaf.path, shape, fan, f"{leaf.size:,}", is_pruned)
     return table
 
 

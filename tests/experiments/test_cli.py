@@ -189,7 +189,7 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
     # A new flag that changes numbers must not be filed under places by accident: this is the list.
     axes = {"method", "eps", "sparsity", "seeds", "seed"}
     places = {"preset", "data_dir", "mirror", "offline", "out", "keep_tickets", "ticket_bits"}
-    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress"}
+    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress", "show_pruned"}
     places |= {"distributed", "coordinator", "processes", "process"}
     settings = set(image_flags.Config().make_study("any", print).settings)
     assert not settings & (axes | places)

@@ -38,7 +38,10 @@ def adversaries():
     return np.float32(some)
 
 
-def over_devices(function, seen, out=P("shards"), name="shards"):
+SPLIT = P("shards")
+
+
+def over_devices(function, seen, out=SPLIT, name="shards"):
     mesh = jax.make_mesh((2,), (name,), axis_types=(AxisType.Auto,))
     places = {"mesh": mesh, "in_specs": (P(name), P()), "out_specs": out}
     return jax.jit(jax.shard_map(function, check_vma=seen, **places))

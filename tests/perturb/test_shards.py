@@ -20,7 +20,10 @@ def mesh(name="shards"):
     return jax.make_mesh((2,), (name,), axis_types=(AxisType.Auto,))
 
 
-def over_devices(function, seen, specs=P("shards"), name="shards"):
+SPLIT = P("shards")
+
+
+def over_devices(function, seen, specs=SPLIT, name="shards"):
     """f(center, step), jitted, every argument split as `specs` say."""
     places = {"mesh": mesh(name), "in_specs": (specs, specs), "out_specs": specs}
     return jax.jit(jax.shard_map(function, check_vma=seen, **places))
@@ -56,8 +59,15 @@ def length(center, weights, norm):
     return [np.linalg.norm(m) for m in moves]
 
 
-@pytest.mark.parametrize("seen", [True, False])
-@pytest.mark.parametrize(("norm", "unit"), BALLS)
+def cases(quick):
+    """All balls under both settings of shard_map; compiling takes seconds, so most are slow."""
+    every = [(*ball, seen) for ball in BALLS for seen in (True, False)]
+    return [c if c in quick else pytest.param(*c, marks=pytest.mark.slow) for c in every]
+
+
+@pytest.mark.parametrize(
+    ("norm", "unit", "seen"), cases([("l2", "std", True), ("l2_global", "absolute", False)])
+)
 def test_the_ball_of_split_tensors_is_the_whole_tensors(norm, unit, seen):
     center, step = trees()
     run = functools.partial(moved, norm=norm, unit=unit, axis_name="shards")
@@ -79,6 +89,7 @@ def test_the_ball_of_split_tensors_is_the_whole_tensors(norm, unit, seen):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), again, whole)
 
 
+@pytest.mark.slow
 def test_a_tensor_that_each_device_has_whole_counts_once():
     center, step = trees()
     specs = {"a": P("shards"), "b": P()}
@@ -90,8 +101,9 @@ def test_a_tensor_that_each_device_has_whole_counts_once():
         jax.tree.map(same, weights, whole)
 
 
-@pytest.mark.parametrize("seen", [True, False])
-@pytest.mark.parametrize(("norm", "unit"), BALLS)
+@pytest.mark.parametrize(
+    ("norm", "unit", "seen"), cases([("linf", "std", True), ("l2", "absolute", False)])
+)
 def test_shards_and_lanes_are_not_taken_for_each_other(norm, unit, seen):
     center, step = trees()
     run = functools.partial(moved, norm=norm, unit=unit)
@@ -121,6 +133,7 @@ def test_entrywise_balls_need_no_name_and_replicas_are_seen_to_be_whole():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ball.NORMS)
 def test_random_points_of_split_tensors_lie_in_the_whole_ball_and_are_no_copies(norm):
     center = {"a": jnp.zeros((6, 50)), "b": jnp.zeros(40)}
@@ -149,6 +162,7 @@ def test_an_axis_name_that_is_none_is_refused_inside_and_says_nothing_outside():
     )
 
 
+@pytest.mark.slow
 def test_a_plainly_sharded_jit_needs_nothing():
     center, step = trees()
     placed = jax.device_put((center, step), jax.NamedSharding(mesh(), P("shards")))
