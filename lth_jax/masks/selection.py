@@ -115,7 +115,8 @@ def topk_mask(
 
     Args:
         scores: [...] float, n entries in all.
-        kept: Number of entries to keep, 0 to n. May be traced. NaN ranks above infinity.
+        kept: Number of entries to keep, 0 to n. May be traced: then less than 0 counts as 0, and
+            more than n as n. NaN ranks above infinity.
         hint: None, or what `topk_mask_and_threshold` returned for similar scores. It changes the
             speed only: the mask is exact for any content.
         axis_name: Needed inside jax.shard_map: the axes over which scores are split, so that n and
@@ -128,8 +129,8 @@ def topk_mask(
         [...] bool, True at exactly `kept` entries.
 
     Raises:
-        ValueError: If `kept` is concrete and outside [0, n], scores are not float, or axis_name is
-            missing where it is needed or is no axis of the shard_map.
+        ValueError: If `kept` is concrete and outside [0, n] or is no integer, scores are not float,
+            or axis_name is missing where it is needed or is no axis of the shard_map.
     """
     return topk_mask_and_threshold(scores, kept, hint, axis_name)[0]
 
@@ -283,8 +284,14 @@ def is_global(kept: chex.ArrayTree) -> bool:
 def _checked(kept: int | jax.Array, low: int, high: int, name: str) -> jax.Array:
     """An int32 scalar; a value that is known while tracing is checked."""
     if isinstance(kept, jax.core.Tracer):
+        if kept.shape != () or not jnp.issubdtype(kept.dtype, jnp.integer):
+            raise ValueError(f"{name} must be one integer, got {kept.dtype}{kept.shape}.")
+        if jnp.iinfo(kept.dtype).max > jnp.iinfo(jnp.int32).max:  # A cast would drop bits.
+            kept = jnp.clip(kept, min=0, max=high)
         return kept.astype(jnp.int32)
     try:
+        if isinstance(kept, bool):
+            raise TypeError
         value = operator.index(kept)
     except TypeError:
         raise ValueError(f"{name} must be one integer, got {kept!r}.") from None
