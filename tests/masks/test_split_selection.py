@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from lth_jax import pruners
 from lth_jax.masks import selection
 from lth_jax.perturb import shards
 
@@ -132,3 +133,28 @@ def test_kept_counts_all_shards():
     find = functools.partial(selection.topk_mask, kept=N + 1, axis_name="shards")
     with pytest.raises(ValueError, match=rf"kept must lie in \[0, {N}\]"):
         over_devices(lambda x, _: find(x), True)(adversaries()[0], 0)
+
+
+def test_edge_popup_of_split_weights_keeps_as_many_and_draws_scores_of_whole_ones():
+    rng = np.random.default_rng(3)
+    weights = {"w": jnp.float32(rng.normal(size=(4, 3)))}
+    pruner = pruners.edge_popup(axis_name="shards")
+    scores = pruner.init(jax.random.key(0), weights)  # Outside: as without the name.
+
+    def network(scores, weights):
+        kept = {"w": 5}
+        state = pruner.init_state(jax.random.key(1), weights, scores, kept)
+        # Forward and backward: each shard has its own part of the gradient.
+        grad = jax.grad(
+            lambda w: pruner.subnetwork(jax.random.key(1), w, scores, kept, state)["w"].sum()
+        )
+        state = pruner.after_step(jax.random.key(1), 0, weights, scores, kept, state)[-1]
+        return pruner.mask(scores, kept, state), grad(weights)
+
+    mesh = jax.make_mesh((2,), ("shards",), axis_types=(AxisType.Auto,))
+    split = jax.jit(jax.shard_map(network, mesh=mesh, in_specs=SPLIT, out_specs=SPLIT))
+    mask, gradient = split(scores, weights)
+    np.testing.assert_array_equal(mask["w"], oracle(np.abs(scores["w"]), 5))
+    np.testing.assert_array_equal(gradient["w"], mask["w"])
+    with pytest.raises(ValueError, match="scores are of whole tensors"):
+        over_devices(lambda w, _: pruner.init(jax.random.key(0), w), True)(weights["w"], 0)

@@ -55,7 +55,10 @@ ATTENDS = {
 
 @pytest.fixture(scope="module")
 def attends():
-    return lth_jax.from_flax(Attends(), jnp.zeros((1, 5), jnp.int32))
+    model = lth_jax.from_flax(Attends(), jnp.zeros((1, 5), jnp.int32))
+    # As users do; what jax has traced once it does not call again.
+    jax.eval_shape(model.init, jax.eval_shape(lambda: jax.random.key(0)))
+    return model
 
 
 def pruned(model, pruner):
