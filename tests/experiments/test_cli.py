@@ -256,3 +256,10 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
         assert ("MPLCONFIGDIR" in os.environ) == fine
         monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_what_is_pruned_is_shown_and_nothing_is_run(tmp_path, capsys):
+    assert small_study.main(tmp_path / "out", show_pruned="true") == 0
+    shown = capsys.readouterr().out
+    assert "pruned: 1,085 of 1,085 weights; lenet on digits" in shown
+    assert "64 × 15" in shown and not (tmp_path / "out").exists()
