@@ -119,6 +119,7 @@ class Study:
         *,
         name: str = "study",
         scope: selection.Scope = "tensor",
+        prunable: pruners.Prunable | None = None,
         strategy: sweep.Strategy = "auto",
         max_lanes: int = 16,
         keep_tickets: bool = False,
@@ -138,6 +139,8 @@ class Study:
             name: What the study is called.
             scope: "tensor" prunes every tensor alike, "global" ranks all weights together; for a
                 pruner given by name.
+            prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
+                is the model's kernels. `pruned` says what came of it.
             strategy: "map" (bit-exact, for CPUs), "vmap" (for accelerators) or "auto".
             max_lanes: Most lanes held in memory at once.
             keep_tickets: Also write every lane's network, as a ticket file.
@@ -159,19 +162,30 @@ class Study:
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
             _check_types(model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-            self._own_parts = not isinstance(pruner, str)
+            self._own_parts = not isinstance(pruner, str) or prunable is not None
+            if prunable is not None and not isinstance(pruner, str):
+                raise ValueError("prunable must be None for a Pruner, which has its own.")
             if isinstance(model, str):
                 shape = self.dataset.train.images.shape[1:]
                 model = models.build_model(model, shape, self.dataset.classes)
             if isinstance(pruner, str):
-                pruner = pruner_for(model, pruner, scope)
+                pruner = pruner_for(model, pruner, scope, prunable)
             self._own_parts |= models.built_as(model) is None
             if self._own_parts and keep_tickets and ticket_bits:
-                raise ValueError("ticket_bits must be 0 for a model or pruner of your own.")
+                raise ValueError(
+                    "ticket_bits must be 0 for a model, pruner or choice of leaves of your own."
+                )
             self.problem = training.Problem(model, pruner, train)
             sizes = sweep.check(self.problem, self.dataset, max_lanes)
             if keep_tickets:
                 lane_tickets.check(sizes)
+            self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)
+            if pruner.kernel_axes is pruners.kernel_axes:  # It goes by names; the model may not.
+                for doubt in pruners.doubts(self.leaves, sizes.weights, model.kernel_axes):
+                    tell(
+                        f"pruner {pruner.name!r}, by names, takes {doubt}; edge_popup and others "
+                        "take kernel_axes=model.kernel_axes"
+                    )
             strategy = programs.strategy_for(strategy)
             self._describe(strategy)
         self._make_runner = functools.partial(
@@ -194,12 +208,24 @@ class Study:
             **runs.environment(),
             "data_sha256": self.dataset.sha256,
             "arrays_sha256": self.dataset.digest(),
+            "pruned": [leaf._asdict() for leaf in self.leaves if leaf.fan_in is not None],
             "git": runs.git_revision(),
         }
-        # Folders of the first version do not have it: their data are known by the line above.
-        self._defaults["arrays_sha256"] = self.config["arrays_sha256"]
+        # Folders of earlier versions do not have them: their data are known by data_sha256, and
+        # what they prune by the model's name, or by what their program computes.
+        for name in ("arrays_sha256", "pruned"):
+            self._defaults[name] = self.config[name]
         shown = ("dataset", "model", "pruner", "scope", "init", "eps_unit")
         self._head = {name: settings[name] for name in shown} | {"git": self.config["git"]}
+
+    def pruned(self, width: int = _TABLE_WIDTH) -> str:
+        """What is pruned and what is not, as text: path, shape, fan-in and count of all `leaves`.
+
+        config.json has the same of the leaves that are pruned.
+        """
+        from lth_jax.report import table
+
+        return table.pruned_table(self.leaves, self.title, width)
 
     @property
     def title(self) -> str:
@@ -492,14 +518,18 @@ def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str,
 
 
 def pruner_for(
-    model: models.Model, name: pruners.PrunerName, scope: selection.Scope = "tensor"
+    model: models.Model,
+    name: pruners.PrunerName,
+    scope: selection.Scope = "tensor",
+    prunable: pruners.Prunable | None = None,
 ) -> pruners.Pruner:
-    """A pruner by name, with the initial scores that a model's own paper gives it.
+    """A pruner by name, with a model's kernels and the initial scores of the model's own paper.
 
     Args:
         model: The model.
         name: One of pruners.PRUNERS.
         scope: "tensor" or "global".
+        prunable: What to prune; None is the model's kernels.
 
     Raises:
         ValueError: If the name or the scope is unknown.
@@ -508,8 +538,9 @@ def pruner_for(
         raise ValueError(f"pruner must be one of {', '.join(pruners.PRUNERS)}, got {name!r}.")
     architecture = model.architecture
     bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
-    options = {} if bound is None else {"score_bound": bound}
-    return pruners.PRUNERS[name](scope=scope, **options)
+    options: dict[str, Any] = {} if bound is None else {"score_bound": bound}
+    axes = model.kernel_axes
+    return pruners.PRUNERS[name](scope=scope, prunable=prunable, kernel_axes=axes, **options)
 
 
 def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:

@@ -1,11 +1,13 @@
 """The public door: a model of one's own in a resumable folder, without a command line."""
 
 import dataclasses
+import json
 import math
 import shutil
 import sys
 
 import compiled
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -353,3 +355,91 @@ def test_numbers_of_numpy_are_rows_as_well(tmp_path):
     rows = own_study(tmp_path).run(["perturb_then_prune"], **axes).rows
     found = [(row["eps"], row["sparsity"], row["seed"]) for row in rows]
     assert found == [(0.03, 0.5, seed) for seed in range(4)]
+
+
+def test_what_is_pruned_is_a_table_and_stands_in_the_folder(whole, tmp_path):
+    result, _ = whole
+    study = own_study(result.path)
+    stored = json.loads((result.path / "config.json").read_text())["pruned"]
+    assert stored == [
+        {"path": "Dense_0/kernel", "shape": [64, 16], "size": 1024, "fan_in": 64},
+        {"path": "Dense_1/kernel", "shape": [16, 10], "size": 160, "fan_in": 16},
+    ]
+    text = study.pruned()
+    assert "1,184 of 1,210 weights; Net on digits" in text
+    rows = [[cell.strip() for cell in line.split("│")] for line in text.splitlines()]
+    assert ["", "Dense_0/bias", "16", "", "16", "no", ""] in rows
+    assert ["", "Dense_0/kernel", "64 × 16", "64", "1,024", "yes", ""] in rows
+    # A folder from before the entry goes on; one that says another thing does not.
+    for entry, refused in ((None, False), (stored[:1], True)):
+        shutil.copytree(result.path, tmp_path / str(refused))
+        file = tmp_path / str(refused) / "config.json"
+        config = json.loads(file.read_text()) | {"pruned": entry}
+        if entry is None:
+            del config["pruned"]
+        file.write_text(json.dumps(config))
+        if refused:
+            with pytest.raises(lth_jax.InputError, match="other settings .pruned: "):
+                own_study(tmp_path / str(refused))
+        else:
+            own_study(tmp_path / str(refused))
+
+
+def first_kernel(path, leaf):
+    return path[0].key == "Dense_0" and leaf.ndim == 2
+
+
+def chosen_study(out, model="lenet", **settings):
+    given = {"train": tiny.CONFIG, "prunable": first_kernel, "max_lanes": 4} | settings
+    return lth_jax.Study(model, tiny.dataset(), out=out, **given)
+
+
+def test_a_choice_of_ones_own_is_what_a_study_prunes(tmp_path):
+    made = chosen_study(tmp_path / "out")
+    assert [leaf.path for leaf in made.leaves if leaf.fan_in] == ["Dense_0/kernel"]
+    assert [leaf["size"] for leaf in made.config["pruned"]] == [64 * 300]
+    assert chosen_study(None).path != chosen_study(None, prunable=None).path
+    with pytest.raises(lth_jax.InputError, match="prunable must be None for a Pruner"):
+        chosen_study(None, pruner=lth_jax.edge_popup())
+    with pytest.raises(lth_jax.InputError, match="ticket_bits must be 0"):
+        chosen_study(None, keep_tickets=True, ticket_bits=4)
+
+
+@pytest.mark.slow
+def test_lanes_of_a_choice_keep_of_what_was_chosen_only(tmp_path):
+    made = chosen_study(tmp_path, tiny.own_model(), keep_tickets=True)
+    result = made.run(["prune", "perturb_then_prune"], [0], eps=[0.03], sparsity=[0.5])
+    for row, file in zip(result.rows, result.tickets(), strict=True):
+        assert (row["kept"], row["total"]) == (tiny.SIZES[0] // 2, tiny.SIZES[0])
+        masks = lth_jax.tickets.load(file).masks
+        assert [int(m.sum()) for m in jax.tree.leaves(masks)] == [row["kept"]]
+
+
+class Heads(nn.Module):
+    """A kernel under a name that says nothing, (in, heads, dim), with its bias of two axes."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.DenseGeneral((2, 4), name="heads")(x.reshape(len(x), -1))
+        return nn.DenseGeneral(10, axis=(-2, -1), name="last")(x)
+
+
+def test_a_pruner_that_goes_by_names_is_warned_of_where_the_model_knows_better(tmp_path):
+    model = lth_jax.from_flax(Heads(), np.zeros((1, 8, 8, 1), np.float32))
+    given = {"train": tiny.CONFIG, "out": tmp_path / "out"}
+    lines = []
+    lth_jax.Study(model, tiny.dataset(), lth_jax.edge_popup(), tell=lines.append, **given)
+    (line,) = lines
+    assert "heads/kernel (64, 2, 4) for a kernel of fan-in 128" in line
+    assert "the model knows for one of fan-in 64" in line
+    knowing = lth_jax.edge_popup(kernel_axes=model.kernel_axes)
+    for pruner in ("edge_popup", knowing):
+        study = lth_jax.Study(model, tiny.dataset(), pruner, tell=lines.append, **given)
+        fans = {leaf.path: leaf.fan_in for leaf in study.leaves}
+        assert fans == {
+            "heads/bias": None,
+            "heads/kernel": 64,
+            "last/bias": None,
+            "last/kernel": 8,
+        }
+    assert len(lines) == 1

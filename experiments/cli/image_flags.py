@@ -71,6 +71,7 @@ class Config:
         "(80), or csv, which leaves standard output to it alone.",
     )
     progress: bool = setting(True, "Show a progress bar.")
+    show_pruned: bool = setting(False, "Print what is pruned, and its fan-in; run nothing.")
 
     def __post_init__(self) -> None:
         if self.seeds < 1:

@@ -40,6 +40,11 @@ def run(
         Stopped: After a signal; the running stage is saved then.
     """
     console = console or rich.console.Console(stderr=config.table == "csv")
+    if config.show_pruned:
+        made = config.make_study(name, _warn)
+        width = console.width if console.is_terminal else table.NARROW
+        console.print(table.pruned_table(made.leaves, made.title, width), end="", highlight=False)
+        return []
     with contextlib.ExitStack() as stack:
         process = parts.Process()
         if not config.distributed:

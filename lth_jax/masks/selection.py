@@ -4,6 +4,7 @@
 Ties go to the lower flat index. How the threshold is found is in threshold.py.
 """
 
+import functools
 import math
 import operator
 import typing
@@ -17,6 +18,7 @@ from jax import lax
 
 from lth_jax import errors
 from lth_jax.masks import threshold
+from lth_jax.perturb import shards
 
 Scope = Literal["tensor", "global"]
 Pair = tuple[jax.Array, jax.Array]
@@ -75,45 +77,69 @@ def check_scope(scope: Scope) -> None:
         raise ValueError(f"scope must be 'tensor' or 'global', got {scope!r}.")
 
 
-def kth_largest(x: jax.Array, k: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
+def kth_largest(
+    x: jax.Array,
+    k: int | jax.Array,
+    hint: jax.Array | None = None,
+    axis_name: shards.AxisName | None = None,
+) -> jax.Array:
     """The k-th largest entry of x; NaN ranks above +infinity.
 
     Args:
         x: [...] float, n entries in all.
         k: 1 to n; may be traced (then a k outside gives a meaningless number).
         hint: See `topk_mask`.
+        axis_name: See `topk_mask`.
 
     Returns:
         [] in x's dtype, without a gradient; a zero comes without its sign.
 
     Raises:
-        ValueError: If k is concrete and outside [1, n], or x is not float.
+        ValueError: If k is concrete and outside [1, n], x is not float, or axis_name is missing or
+            wrong.
     """
     x = jnp.asarray(x)
-    found: jax.Array = _kth_largest(x, _checked(k, 1, x.size, "k"), hint)
+    split = shards.of(x, shards.axes(axis_name, x))
+    k = _checked(k, 1, x.size * shards.count(split), "k")
+    found: jax.Array = _kth_largest(x, k, hint, split)
     return found
 
 
-def topk_mask(scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None) -> jax.Array:
+def topk_mask(
+    scores: jax.Array,
+    kept: int | jax.Array,
+    hint: jax.Array | None = None,
+    axis_name: shards.AxisName | None = None,
+) -> jax.Array:
     """Marks the `kept` highest-scoring entries; ties go to the lower flat index.
 
     Args:
         scores: [...] float, n entries in all.
-        kept: Number of entries to keep, 0 to n. May be traced. NaN ranks above infinity.
+        kept: Number of entries to keep, 0 to n. May be traced: then less than 0 counts as 0, and
+            more than n as n. NaN ranks above infinity.
         hint: None, or what `topk_mask_and_threshold` returned for similar scores. It changes the
             speed only: the mask is exact for any content.
+        axis_name: Needed inside jax.shard_map: the axes over which scores are split, so that n and
+            `kept`, the same on every shard, count the entries of all shards, and ties go to the
+            earlier shard (the last axis running fastest) and in it to the lower index; or () if
+            every device has whole scores, as it is where jax sees that scores do not vary over
+            the axes. Without a shard_map it says nothing.
 
     Returns:
         [...] bool, True at exactly `kept` entries.
 
     Raises:
-        ValueError: If `kept` is concrete and outside [0, n], or scores are not float.
+        ValueError: If `kept` is concrete and outside [0, n] or is no integer, scores are not float,
+            or axis_name is missing where it is needed or is no axis of the shard_map.
     """
-    return topk_mask_and_threshold(scores, kept, hint)[0]
+    return topk_mask_and_threshold(scores, kept, hint, axis_name)[0]
 
 
 def topk_mask_and_threshold(
-    scores: jax.Array, kept: int | jax.Array, hint: jax.Array | None = None
+    scores: jax.Array,
+    kept: int | jax.Array,
+    hint: jax.Array | None = None,
+    axis_name: shards.AxisName | None = None,
 ) -> Pair:
     """`topk_mask`, and where a later search over similar scores should start.
 
@@ -122,12 +148,17 @@ def topk_mask_and_threshold(
         hint: [2] in the scores' dtype: a threshold, and how far it may move. Only good as a hint.
     """
     scores = jnp.asarray(scores)
-    found: Pair = _mask_and_hint(scores, _checked(kept, 0, scores.size, "kept"), hint)
+    split = shards.of(scores, shards.axes(axis_name, scores))
+    kept = _checked(kept, 0, scores.size * shards.count(split), "kept")
+    found: Pair = _mask_and_hint(scores, kept, hint, split)
     return found
 
 
 def tree_topk_mask(
-    scores: chex.ArrayTree, kept: chex.ArrayTree, hints: chex.ArrayTree | None = None
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    hints: chex.ArrayTree | None = None,
+    axis_name: shards.AxisName | None = None,
 ) -> chex.ArrayTree:
     """Masks of a tree of scores: per tensor, or global over all leaves in jax.tree order.
 
@@ -135,6 +166,7 @@ def tree_topk_mask(
         scores: Tree of float arrays, None where nothing is pruned.
         kept: Tree of integers like scores (per tensor), or one integer (global).
         hints: None, or those of an earlier step from `tree_topk_mask_and_thresholds`.
+        axis_name: See `topk_mask`; of all leaves. Global ties go by shard before they go by leaf.
 
     Returns:
         Tree of bool arrays like scores, None where scores are None.
@@ -142,11 +174,14 @@ def tree_topk_mask(
     Raises:
         ValueError: As for `topk_mask`, or if `kept` is neither one integer nor a tree like scores.
     """
-    return tree_topk_mask_and_thresholds(scores, kept, hints)[0]
+    return tree_topk_mask_and_thresholds(scores, kept, hints, axis_name)[0]
 
 
 def tree_topk_mask_and_thresholds(
-    scores: chex.ArrayTree, kept: chex.ArrayTree, hints: chex.ArrayTree | None = None
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    hints: chex.ArrayTree | None = None,
+    axis_name: shards.AxisName | None = None,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """`tree_topk_mask`, and the next step's hints.
 
@@ -159,13 +194,13 @@ def tree_topk_mask_and_thresholds(
         errors.check_tree("kept", kept, jax.tree.unflatten(treedef, [0] * len(leaves)))
         starts = [None] * len(leaves) if hints is None else jax.tree.leaves(hints)
         found = [
-            topk_mask_and_threshold(*args)
+            topk_mask_and_threshold(*args, axis_name)
             for args in zip(leaves, jax.tree.leaves(kept), starts, strict=True)
         ]
         masks, thresholds = ([pair[place] for pair in found] for place in (0, 1))
         return jax.tree.unflatten(treedef, masks), jax.tree.unflatten(treedef, thresholds)
     ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-    mask, hint = topk_mask_and_threshold(ranked, kept, hints)
+    mask, hint = topk_mask_and_threshold(ranked, kept, hints, axis_name)
     parts, start = [], 0
     for leaf in leaves:
         parts.append(mask[start : start + leaf.size].reshape(leaf.shape))
@@ -249,8 +284,14 @@ def is_global(kept: chex.ArrayTree) -> bool:
 def _checked(kept: int | jax.Array, low: int, high: int, name: str) -> jax.Array:
     """An int32 scalar; a value that is known while tracing is checked."""
     if isinstance(kept, jax.core.Tracer):
+        if kept.shape != () or not jnp.issubdtype(kept.dtype, jnp.integer):
+            raise ValueError(f"{name} must be one integer, got {kept.dtype}{kept.shape}.")
+        if jnp.iinfo(kept.dtype).max > jnp.iinfo(jnp.int32).max:  # A cast would drop bits.
+            kept = jnp.clip(kept, min=0, max=high)
         return kept.astype(jnp.int32)
     try:
+        if isinstance(kept, bool):
+            raise TypeError
         value = operator.index(kept)
     except TypeError:
         raise ValueError(f"{name} must be one integer, got {kept!r}.") from None
@@ -259,41 +300,57 @@ def _checked(kept: int | jax.Array, low: int, high: int, name: str) -> jax.Array
     return typing.cast(jax.Array, jnp.int32(value))
 
 
-@jax.jit
-def _kth_largest(x: jax.Array, k: jax.Array, hint: jax.Array | None) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="split")
+def _kth_largest(
+    x: jax.Array, k: jax.Array, hint: jax.Array | None, split: shards.Axes
+) -> jax.Array:
+    k = shards.largest(k, split)  # The same on every shard, and known to be.
     keys = threshold.keys_of(x).reshape(-1)
-    reached, count, _ = threshold.search(keys, k, x.dtype, hint)
+    reached, count, _ = threshold.search(keys, k, x.dtype, hint, split)
     # A threshold that splits off exactly k entries need not be one: the least of them is the k-th.
     least = jnp.min(jnp.where(keys >= reached, keys, jnp.iinfo(keys.dtype).max))
+    if split:
+        least = -shards.largest(-least, split)
     return threshold.value_of(jnp.where(count == k, least, reached), x.dtype)
 
 
-@jax.jit
-def _mask_and_hint(scores: jax.Array, kept: jax.Array, hint: jax.Array | None) -> Pair:
+@functools.partial(jax.jit, static_argnames="split")
+def _mask_and_hint(
+    scores: jax.Array, kept: jax.Array, hint: jax.Array | None, split: shards.Axes
+) -> Pair:
     if scores.size == 0:
         return jnp.zeros(scores.shape, bool), jnp.zeros((2,), scores.dtype)
+    kept = shards.largest(kept, split)  # The same on every shard, and known to be.
     keys = threshold.keys_of(scores).reshape(-1)
-    reached, count, hint = threshold.search(keys, kept, scores.dtype, hint)
+    reached, count, hint = threshold.search(keys, kept, scores.dtype, hint, split)
 
     # Of the entries at the threshold, those up to an index: under ties the first that are needed.
     # Under vmap both branches run, and the mask is the same.
     last = lax.cond(
         count == kept,
-        lambda: jnp.int32(keys.size),
-        lambda: _last_of_the_tied(keys, reached, kept),
+        lambda: shards.alike(jnp.int32(keys.size), (keys, kept)),
+        lambda: shards.alike(_last_of_the_tied(keys, reached, kept, split), (keys, kept)),
     )
     mask = (keys > reached) | ((keys == reached) & (lax.iota(jnp.int32, keys.size) <= last))
     return mask.reshape(scores.shape), hint
 
 
-def _last_of_the_tied(keys: jax.Array, tied: jax.Array, kept: jax.Array) -> jax.Array:
+def _last_of_the_tied(
+    keys: jax.Array, tied: jax.Array, kept: jax.Array, split: shards.Axes
+) -> jax.Array:
     """Index up to which keys equal to `tied` fill up the `kept`; by rows: a long cumsum is slow."""
     width = math.isqrt(keys.size - 1) + 1
     fill = jnp.iinfo(keys.dtype).min
     rows = jnp.pad(keys, (0, -keys.size % width), constant_values=fill).reshape(-1, width)
     reaching, above = threshold.count_reaching(rows, [tied, tied + 1])
-    needed = kept - above.sum()
+    needed = kept - shards.total(above.sum(), split)
+    if split:  # Earlier shards come first.
+        tied_of = shards.gathered((reaching - above).sum(), split)
+        earlier = jnp.cumsum(tied_of) - tied_of
+        needed = needed - earlier[shards.place(split)]
+    own = needed
     seen = jnp.cumsum(reaching - above)
     row = jnp.sum(seen < needed)
     needed -= seen[row] - (reaching - above)[row]
-    return (row * width + jnp.sum(jnp.cumsum(rows[row] == tied) < needed)).astype(jnp.int32)
+    last = (row * width + jnp.sum(jnp.cumsum(rows[row] == tied) < needed)).astype(jnp.int32)
+    return jnp.where(own > 0, last, -1) if split else last

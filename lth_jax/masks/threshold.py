@@ -8,6 +8,7 @@ method does, and one always halves the integers in between: at most bits + 2 pas
 The search ends as soon as a count equals k, so the k-th score itself is needed only for ties.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
+
+from lth_jax.perturb import shards
 
 _KEY_DTYPE = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
 _SAMPLE = 1024
@@ -62,7 +65,11 @@ def value_of(key: jax.Array, dtype: DTypeLike) -> jax.Array:
 
 
 def search(
-    keys: jax.Array, kept: jax.Array, dtype: DTypeLike, hint: jax.Array | None = None
+    keys: jax.Array,
+    kept: jax.Array,
+    dtype: DTypeLike,
+    hint: jax.Array | None = None,
+    split: shards.Axes = (),
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A threshold that exactly `kept` keys reach, or the `kept`-th largest key if ties forbid it.
 
@@ -71,6 +78,7 @@ def search(
         kept: [] int32, 0 to n.
         dtype: The floats behind the keys.
         hint: None, or [2] float from an earlier search; any content is safe.
+        split: Axes that the keys are split over. All shards make the same guesses.
 
     Returns:
         threshold: [] key.
@@ -79,12 +87,7 @@ def search(
     """
     info = jnp.iinfo(keys.dtype)
     least, greatest = (jnp.asarray(end, keys.dtype) for end in (info.min, info.max))
-    if hint is None:
-        hint = _sampled_hint(keys, kept, dtype)
-    else:
-        hint = lax.stop_gradient(jnp.asarray(hint, dtype))
-        usable = jnp.all(jnp.isfinite(hint)) & (hint[1] > 0)
-        hint = lax.cond(usable, lambda: hint, lambda: _sampled_hint(keys, kept, dtype))
+    hint = _first_hint(keys, kept, dtype, hint, split)
     guesses = keys_of(hint[0] + hint[1] * jnp.asarray(_REACHES, dtype))
     guesses = jnp.clip(guesses, least + 1, greatest - 1)
 
@@ -95,7 +98,7 @@ def search(
 
     def narrow(state: Search) -> Search:
         low, high, above, below, guesses = state
-        counts = count_reaching(keys, guesses)
+        counts = shards.total(count_reaching(keys, guesses), split)
         enough = counts >= kept
         low = jnp.max(jnp.where(enough, guesses, low))
         high = jnp.min(jnp.where(enough, high, guesses))
@@ -121,9 +124,12 @@ def search(
         guesses = jnp.where(high == greatest, low + strides, guesses)
         return jnp.clip(guesses, low + 1, high - 1)
 
-    n = jnp.int32(keys.size)
+    n = jnp.int32(keys.size * shards.count(split))
     low, above = jnp.where(kept == 0, greatest, least), jnp.where(kept == 0, 0, n)
-    state = (low, greatest, above, jnp.int32(0), guesses)
+    begin = (low, greatest, above, jnp.int32(0), guesses)
+    carried = (kept, guesses) if split else (keys, kept, guesses)
+    low, high, above, below, guesses = (shards.alike(x, carried) for x in begin)
+    state = (low, high, above, below, guesses)
     threshold, _, count, _, _ = lax.while_loop(unfinished, narrow, state)
     value = value_of(threshold, dtype)
     reach = jnp.maximum(jnp.abs(value - hint[0]), hint[1] / 2)
@@ -147,12 +153,31 @@ def count_reaching(keys: jax.Array, thresholds: Sequence[jax.Array] | jax.Array)
     return jnp.stack(lax.reduce(ones, [jnp.int32(0)] * len(ones), add, (keys.ndim - 1,)))
 
 
-def _sampled_hint(keys: jax.Array, kept: jax.Array, dtype: DTypeLike) -> jax.Array:
+def _first_hint(
+    keys: jax.Array, kept: jax.Array, dtype: DTypeLike, hint: jax.Array | None, split: shards.Axes
+) -> jax.Array:
+    """The hint if it is of use, else one from a sample; the same on every shard."""
+    sampled = functools.partial(_sampled_hint, keys, kept, dtype, split)
+    if hint is None:
+        return sampled()
+    hint = shards.largest(lax.stop_gradient(jnp.asarray(hint, dtype)), split)
+    usable = jnp.all(jnp.isfinite(hint)) & (hint[1] > 0)
+    given = shards.alike(hint, () if split else (keys, kept))
+    found: jax.Array = lax.cond(usable, lambda: given, sampled)
+    return found
+
+
+def _sampled_hint(
+    keys: jax.Array, kept: jax.Array, dtype: DTypeLike, split: shards.Axes
+) -> jax.Array:
     """The k-th largest of every so many keys; its reach is the error that a random sample has."""
-    stride = max(keys.size // _SAMPLE, 1)
-    sample = jnp.sort(keys[:: stride - (stride % 2 == 0)][:_SAMPLE])
+    count = shards.count(split)
+    most = max(_SAMPLE // count, 1)
+    stride = max(keys.size // most, 1)
+    sample = keys[:: stride - (stride % 2 == 0)][:most]
+    sample = jnp.sort(shards.gathered(sample, split).reshape(-1) if split else sample)
     size = sample.size
-    place = size - kept.astype(jnp.float32) * (size / keys.size)
+    place = size - kept.astype(jnp.float32) * (size / (keys.size * count))
     spread = jnp.asarray([-1.0, 0.0, 1.0]) * (size**0.5 / 2)
     index = jnp.clip(jnp.round(place + spread), 0, size - 1).astype(jnp.int32)
     left, middle, right = jnp.nan_to_num(value_of(sample[index], dtype))

@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol
 import chex
 import jax
 
+from lth_jax.pruners import kernels
+
 
 class Init(Protocol):
     """Draws a model's weights, and the state that goes with them."""
@@ -41,10 +43,12 @@ class Model(NamedTuple):
 
     `state` holds what is neither trained nor pruned ({} without BatchNorm): training steps return
     it changed; nothing masks, decays or projects it. `architecture` is None for a model of your
-    own, which goes by its `name` in rows and tables.
+    own, which goes by its `name` in rows and tables. `kernel_axes` says which leaves of the weights
+    are kernels, and over which axes each one sums; the default goes by names.
     """
 
     init: Init
     apply: Apply
     architecture: Architecture | None = None
     name: str = "own"
+    kernel_axes: kernels.KernelAxes = kernels.kernel_axes

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax.models import base, convolution
+from lth_jax.models import base, convolution, linen_kernels
 
 
 def from_flax(
@@ -25,7 +25,7 @@ def from_flax(
 
     Returns:
         A Model whose weights are the collection "params" and whose state is every other one; its
-        name is the module's class.
+        name is the module's class, its kernels are told by the modules that they belong to.
     """
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
@@ -48,4 +48,5 @@ def from_flax(
             logits = module.apply({"params": weights, **state}, x, **extra)
             return cast(jax.Array, logits), state
 
-    return base.Model(init, apply, name=type(module).__name__)
+    axes = linen_kernels.axes_of(init)
+    return base.Model(init, apply, name=type(module).__name__, kernel_axes=axes)

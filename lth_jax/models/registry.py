@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lth_jax import pruners
 from lth_jax.models import base, conv, initializers, linen, mlp
 
 ModelName = Literal["lenet", "redundant", "conv2", "conv4", "conv6", "conv8"]
@@ -31,9 +32,9 @@ MODELS: dict[str, Builder] = {
     **{f"conv{depth}": _conv_net(depth) for depth in conv.DEPTHS},
 }
 
-_BUILT: weakref.WeakKeyDictionary[base.Apply, tuple[base.Init, base.Architecture]] = (
-    weakref.WeakKeyDictionary()
-)
+_BUILT: weakref.WeakKeyDictionary[
+    base.Apply, tuple[base.Init, base.Architecture, pruners.KernelAxes]
+] = weakref.WeakKeyDictionary()
 
 # Models whose paper starts edge-popup's scores elsewhere than at U(±1/√fan_in).
 SCORE_BOUNDS: dict[str, Callable[[tuple[Any, ...], jax.Array], float]] = {
@@ -74,11 +75,12 @@ def build_model(
     model = linen.from_flax(module, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     architecture = base.Architecture(name, tuple(shape), classes, init, width)
     model = model._replace(architecture=architecture, name=name)
-    _BUILT[model.apply] = (model.init, architecture)
+    _BUILT[model.apply] = (model.init, architecture, model.kernel_axes)
     return model
 
 
 def built_as(model: base.Model) -> base.Architecture | None:
     """What `build_model` was asked for; None for a model that it did not make as it is."""
-    init, architecture = _BUILT.get(model.apply, (None, None))
-    return architecture if init is model.init and architecture == model.architecture else None
+    init, architecture, axes = _BUILT.get(model.apply, (None, None, None))
+    same = init is model.init and axes is model.kernel_axes
+    return architecture if same and architecture == model.architecture else None

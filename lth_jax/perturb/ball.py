@@ -16,7 +16,7 @@ import optax
 from jax import lax
 
 from lth_jax import errors
-from lth_jax.perturb import rounding
+from lth_jax.perturb import rounding, shards
 
 Norm = Literal["linf", "l2", "l2_global"]
 Unit = Literal["absolute", "std"]
@@ -33,7 +33,10 @@ class BallState(NamedTuple):
 
 
 def keep_in_ball(
-    eps: Eps, norm: Norm = "linf", unit: Unit = "absolute"
+    eps: Eps,
+    norm: Norm = "linf",
+    unit: Unit = "absolute",
+    axis_name: shards.AxisName | None = None,
 ) -> optax.GradientTransformation:
     """Projects the step of the optimizers before it, so that weights stay in a ball.
 
@@ -54,6 +57,10 @@ def keep_in_ball(
             the radius, and for float32 at least (1 - 2e-4) of it, as far as its numbers allow.
         unit: "absolute", or "std": eps counts standard deviations of the tensor at init
             (of all entries together for "l2_global").
+        axis_name: Needed inside jax.shard_map, if norm is not "linf" or unit is "std": the axes
+            over which every tensor is split, so that norms and deviations are those of the whole
+            tensor; or () if every device has whole tensors. Of tensors that jax sees not to vary
+            over one of the axes, each device has the whole. Without a shard_map it says nothing.
 
     Returns:
         An optax.GradientTransformation; its update needs the params.
@@ -61,14 +68,15 @@ def keep_in_ball(
     Raises:
         ValueError: If eps is negative or NaN, or norm or unit is unknown; from init and update,
             if weights or updates are not floats of 16, 32 or 64 bits (float8, complex, integers);
-            from update, if updates or params are not like the weights at init.
+            from update, if updates or params are not like the weights at init; from both, if
+            axis_name is missing where it is needed or is no axis of the shard_map.
     """
     _check(eps, norm, unit)
 
     def init(params: chex.ArrayTree) -> BallState:
         # A copy: the params' own buffers may be donated.
         center = jax.tree.map(jnp.copy, params)
-        return BallState(center, radii(center, eps, unit, norm))
+        return BallState(center, radii(center, eps, unit, norm, axis_name))
 
     def update(
         updates: chex.ArrayTree, state: BallState, params: chex.ArrayTree | None = None
@@ -79,7 +87,8 @@ def keep_in_ball(
         errors.check_tree("updates", updates, state.center)
         _check_floats("updates", updates)
         updates, targets = _targets(params, updates, norm)
-        lows, highs = _box(state.center, targets, state.radii, norm)
+        split = _split(axis_name, norm, "absolute", (state.center, targets))
+        lows, highs = _box(state.center, targets, state.radii, norm, split)
         return jax.tree.map(_step_inside, updates, params, targets, lows, highs), state
 
     return optax.GradientTransformation(init, update)
@@ -91,6 +100,7 @@ def project(
     eps: Eps,
     norm: Norm = "linf",
     unit: Unit = "absolute",
+    axis_name: shards.AxisName | None = None,
 ) -> chex.ArrayTree:
     """The weights moved into the ball around center; those inside stay as they are.
 
@@ -102,17 +112,19 @@ def project(
         eps: See `keep_in_ball`.
         norm: See `keep_in_ball`.
         unit: See `keep_in_ball`; the standard deviation is center's.
+        axis_name: See `keep_in_ball`.
 
     Returns:
         Tree like center.
 
     Raises:
-        ValueError: If eps is negative or NaN, norm or unit is unknown, the trees differ, or they
-            are not floats of 16, 32 or 64 bits.
+        ValueError: If eps is negative or NaN, norm or unit is unknown, the trees differ, they
+            are not floats of 16, 32 or 64 bits, or axis_name is missing or wrong.
     """
     errors.check_tree("weights", weights, center)
     _check_floats("weights", weights)
-    lows, highs = _box(center, weights, radii(center, eps, unit, norm), norm)
+    split = _split(axis_name, norm, unit, (center, weights))
+    lows, highs = _box(center, weights, radii(center, eps, unit, norm, axis_name), norm, split)
     return jax.tree.map(jnp.clip, weights, lows, highs)
 
 
@@ -123,6 +135,7 @@ def random_in_ball(
     norm: Norm = "linf",
     unit: Unit = "absolute",
     shared: bool = False,
+    axis_name: shards.AxisName | None = None,
 ) -> chex.ArrayTree:
     """Center plus a uniform draw from the ball, projected so that it lies inside exactly.
 
@@ -137,12 +150,15 @@ def random_in_ball(
         unit: See `keep_in_ball`.
         shared: One shift for all entries of a tensor, as the paper's published code does
             ("linf" only).
+        axis_name: As in `keep_in_ball`, but inside jax.shard_map always needed; the key is the
+            same on every shard.
 
     Returns:
         Tree like center.
 
     Raises:
-        ValueError: If eps is negative, NaN or infinite, or shared is asked for an l2 ball.
+        ValueError: If eps is negative, NaN or infinite, shared is asked for an l2 ball, or
+            axis_name is missing or wrong.
     """
     _check(eps, norm, unit)
     if not isinstance(eps, jax.core.Tracer) and not np.isfinite(eps):
@@ -150,9 +166,15 @@ def random_in_ball(
     if shared and norm != "linf":
         raise ValueError(f"shared needs norm='linf', got {norm!r}.")
     key_direction, key_length = jax.random.split(key)
-    bounds = radii(center, eps, unit, norm)
+    split = shards.axes(axis_name, center)
+    bounds = radii(center, eps, unit, norm, axis_name)
     leaves, treedef = jax.tree.flatten(center)
-    keys = jax.tree.unflatten(treedef, list(jax.random.split(key_direction, len(leaves))))
+    own = list(jax.random.split(key_direction, len(leaves)))
+    over = [() if shared else shards.of(leaf, split) for leaf in leaves]
+    own = [
+        jax.random.fold_in(k, shards.place(a)) if a else k for k, a in zip(own, over, strict=True)
+    ]
+    keys = jax.tree.unflatten(treedef, own)
     if norm == "linf":
         shifts = jax.tree.map(
             lambda c, r, k: r * jax.random.uniform(k, () if shared else c.shape, c.dtype, -1, 1),
@@ -160,9 +182,9 @@ def random_in_ball(
         )
     else:
         normals = jax.tree.map(lambda c, k: jax.random.normal(k, c.shape, c.dtype), center, keys)
-        lengths = _norms(normals, norm)
+        lengths = _norms(normals, norm, split)
         # The volume grows as radius^n, so the n-th root of a uniform number is the length.
-        sizes = [leaf.size for leaf in leaves]
+        sizes = [leaf.size * shards.count(a) for leaf, a in zip(leaves, over, strict=True)]
         drawn = jax.random.uniform(key_length, (len(leaves),))
         uniforms: Iterable[jax.Array] = drawn
         if norm == "l2_global":
@@ -174,12 +196,16 @@ def random_in_ball(
             *(normals, bounds, lengths, parts),
         )
     moved = jax.tree.map(lambda c, s: rounding.rounded(c + s, c.dtype), center, shifts)
-    lows, highs = _box(center, moved, bounds, norm)
+    lows, highs = _box(center, moved, bounds, norm, split)
     return jax.tree.map(jnp.clip, moved, lows, highs)
 
 
 def radii(
-    center: chex.ArrayTree, eps: Eps, unit: Unit = "absolute", norm: Norm = "linf"
+    center: chex.ArrayTree,
+    eps: Eps,
+    unit: Unit = "absolute",
+    norm: Norm = "linf",
+    axis_name: shards.AxisName | None = None,
 ) -> chex.ArrayTree:
     """The radius of every tensor's ball, in its dtype, rounded toward zero.
 
@@ -189,23 +215,28 @@ def radii(
         unit: "absolute" or "std"; a tensor of standard deviation 0, as a bias that
             starts at 0, has radius 0 and does not move: give such leaves a ball of their own.
         norm: See `keep_in_ball`; under "l2_global" all tensors share one radius.
+        axis_name: See `keep_in_ball`.
 
     Returns:
         Tree like center of scalars.
 
     Raises:
-        ValueError: If eps is negative or NaN, or norm or unit is unknown.
+        ValueError: If eps is negative or NaN, norm or unit is unknown, or axis_name is missing or
+            wrong.
     """
     _check(eps, norm, unit)
     _check_floats("weights", center)
     if unit == "absolute":
         return jax.tree.map(lambda c: jnp.asarray(rounding.round_toward_zero(eps, c.dtype)), center)
-    leaves = jax.tree.leaves(center)
+    split = _split(axis_name, norm, unit, center)
     if norm == "l2_global":
-        together = jnp.std(jnp.concatenate([jnp.ravel(rounding.wide(c)) for c in leaves]))
+        together = rounding.deviation(jax.tree.leaves(center), split)
 
     def one(c: jax.Array) -> jax.Array:
-        std = together if norm == "l2_global" else jnp.std(rounding.wide(c))
+        if norm == "l2_global":
+            std = together
+        else:
+            std = rounding.deviation([c], split) if split else jnp.std(rounding.wide(c))
         in_units = jnp.asarray(rounding.round_toward_zero(eps, std.dtype))
         # where, because inf * 0 is NaN: a constant tensor does not move at any eps.
         radius = jnp.where(std == 0, jnp.zeros_like(std), in_units * std)
@@ -269,6 +300,15 @@ def _check(eps: Eps, norm: Norm, unit: Unit) -> None:
         raise ValueError(f"eps must be a number >= 0, got {eps!r}.")
 
 
+def _split(
+    axis_name: shards.AxisName | None, norm: Norm, unit: Unit, tree: chex.ArrayTree
+) -> shards.Axes:
+    """The axes that tensors are split over; a ball that is entrywise need not know of any."""
+    if axis_name is None and norm == "linf" and unit == "absolute":
+        return ()
+    return shards.axes(axis_name, tree)
+
+
 def _targets(
     params: chex.ArrayTree, updates: chex.ArrayTree, norm: Norm
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
@@ -298,16 +338,20 @@ def _step_inside(
 
 
 def _box(
-    center: chex.ArrayTree, targets: chex.ArrayTree, bounds: chex.ArrayTree, norm: Norm
+    center: chex.ArrayTree,
+    targets: chex.ArrayTree,
+    bounds: chex.ArrayTree,
+    norm: Norm,
+    split: shards.Axes,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Entrywise ends of an interval inside the ball that holds the targets' projection."""
     if norm != "linf":
         moves = jax.tree.map(_move, targets, center)
-        shrinks = _shrinks(moves, norm)
+        shrinks = _shrinks(moves, norm, split)
         moves = jax.tree.map(jnp.multiply, moves, shrinks)
         # Entry i may move by |t_i - w_0i| * r / length: with ends rounded inward the vector is
         # no longer than r. Inside, no entry is bounded.
-        lengths = _norms(moves, norm)
+        lengths = _norms(moves, norm, split)
         bounds = jax.tree.map(_entry_bounds, moves, bounds, lengths, shrinks)
     pairs = jax.tree.map(rounding.ends, center, bounds)
     is_pair = lambda x: isinstance(x, tuple) and len(x) == 2  # noqa: E731
@@ -322,11 +366,12 @@ def _move(target: jax.Array, center: jax.Array) -> jax.Array:
     return jnp.clip(jnp.where(jnp.isnan(move), 0, move), -most, most)
 
 
-def _shrinks(moves: chex.ArrayTree, norm: Norm) -> chex.ArrayTree:
+def _shrinks(moves: chex.ArrayTree, norm: Norm, split: shards.Axes) -> chex.ArrayTree:
     """A power of two per tensor, nearly always 1, that keeps norms and quotients in range."""
 
     def one(*parts: jax.Array) -> jax.Array:
-        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(m), initial=0) for m in parts]))
+        most = [shards.largest(jnp.max(jnp.abs(m), initial=0), shards.of(m, split)) for m in parts]
+        largest = jnp.max(jnp.stack(most))
         return jnp.where(largest > 2.0**64, 2.0**-100, jnp.where(largest < 2.0**-96, 2.0**64, 1))
 
     if norm == "l2":
@@ -346,9 +391,9 @@ def _entry_bounds(
     return jnp.where(inside, jnp.full_like(scaled, jnp.inf), scaled)
 
 
-def _norms(tree: chex.ArrayTree, norm: Norm) -> chex.ArrayTree:
+def _norms(tree: chex.ArrayTree, norm: Norm, split: shards.Axes) -> chex.ArrayTree:
     """The Euclidean norm of each tensor, or that of all together in each place."""
-    lengths = jax.tree.map(rounding.norm, tree)
+    lengths = jax.tree.map(lambda x: rounding.norm(x, split), tree)
     if norm == "l2":
         return lengths
     total = rounding.norm(jnp.stack(jax.tree.leaves(lengths)))

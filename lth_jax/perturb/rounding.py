@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+from lth_jax.perturb import shards
+
 # Bound, with room, of the relative error of `norm`.
 NORM_ERROR = 2.0**-14
 
@@ -51,21 +53,47 @@ def _upper_end(center: jax.Array, radius: jax.Array) -> jax.Array:
     return end if end.dtype == center.dtype else _narrow_down(end, center.dtype)
 
 
-def norm(x: jax.Array) -> jax.Array:
+def norm(x: jax.Array, split: shards.Axes = ()) -> jax.Array:
     """Euclidean norm, summed in blocks of 64, so that its relative error stays under NORM_ERROR.
 
     Args:
         x: [...] float, the largest entry 0 or within 2^±96: beyond, the quotients flush to zero.
+        split: Axes that x is split over, at most 1,000 shards.
 
     Returns:
         [] float32, or float64.
     """
+    split = shards.of(x, split)
     x = jnp.abs(wide(x)).reshape(-1)
-    largest = jnp.max(x, initial=0)
+    largest = shards.largest(jnp.max(x, initial=0), split)
     x = (x / jnp.where(largest > 0, largest, 1)) ** 2
     while x.size > 1:
         x = jnp.pad(x, (0, -x.size % 64)).reshape(-1, 64).sum(1)
-    return largest * jnp.sqrt(x.sum())
+    return largest * jnp.sqrt(shards.total(x.sum(), split))
+
+
+def deviation(parts: Sequence[jax.Array], split: shards.Axes = ()) -> jax.Array:
+    """The standard deviation of all entries of some arrays together.
+
+    Args:
+        parts: [...] floats.
+        split: Axes that they are split over.
+
+    Returns:
+        [] float32, or float64.
+    """
+    over = [shards.of(x, split) for x in parts]
+    flat = [jnp.ravel(wide(x)) for x in parts]
+    if not any(over):
+        return jnp.std(jnp.concatenate(flat))
+
+    def total(sums: Sequence[jax.Array]) -> Any:
+        return sum(shards.total(x, axes) for x, axes in zip(sums, over, strict=True))
+
+    size = sum(x.size * shards.count(axes) for x, axes in zip(flat, over, strict=True))
+    mean = total([x.sum() for x in flat]) / size
+    found: jax.Array = jnp.sqrt(total([jnp.sum((x - mean) ** 2) for x in flat]) / size)
+    return found
 
 
 def wide(x: jax.Array) -> jax.Array:

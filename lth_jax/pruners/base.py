@@ -5,21 +5,19 @@ a tree of integers like the scores (scope "tensor") or one integer (scope "globa
 whatever the algorithm carries from step to step; it must belong to the scores it comes with.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import chex
 import jax
-import jax.numpy as jnp
 
 from lth_jax.masks import selection
-
-Path = tuple[Any, ...]  # of a leaf in its tree, as jax.tree_util writes it
+from lth_jax.pruners import kernels
 
 
 class Prunable(Protocol):
     """Chooses the leaves that get scores."""
 
-    def __call__(self, path: Path, leaf: jax.Array, /) -> bool:
+    def __call__(self, path: kernels.Path, leaf: jax.Array, /) -> bool:
         """Returns whether the leaf is pruned."""
 
 
@@ -95,10 +93,8 @@ class Penalty(Protocol):
         """Returns a scalar."""
 
 
-def prunable(path: Path, leaf: jax.Array) -> bool:
-    """The default choice of what is pruned: every leaf of two axes or more."""
-    del path
-    return jnp.ndim(leaf) >= 2
+# The default choice of what is pruned: kernels, as `kernel_axes` knows them by name.
+prunable: Prunable = kernels.choice(kernels.kernel_axes)
 
 
 def choose(weights: chex.ArrayTree, scores: chex.ArrayTree) -> chex.ArrayTree:
@@ -149,6 +145,7 @@ def no_penalty(scores: chex.ArrayTree, kept: chex.ArrayTree) -> float:
 class Pruner(NamedTuple):
     """A pruning algorithm. `name` is what rows and config.json call it.
 
+    `kernel_axes` is what it takes for kernels and their fan-in, for tables of what is pruned.
     `state` may be left out everywhere but in `after_step`; with it, work is shared between steps.
     """
 
@@ -161,3 +158,4 @@ class Pruner(NamedTuple):
     init_state: InitState = no_state
     after_step: AfterStep = same_after_step
     penalty: Penalty = no_penalty
+    kernel_axes: kernels.KernelAxes = kernels.kernel_axes

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from lth_jax.masks import selection
-from lth_jax.pruners import base
+from lth_jax.perturb import shards
+from lth_jax.pruners import base, kernels
 
 
 class PopupState(NamedTuple):
@@ -22,14 +23,13 @@ class PopupState(NamedTuple):
 class ScoreBound(Protocol):
     """Where the initial scores of a leaf lie."""
 
-    def __call__(self, path: base.Path, leaf: jax.Array, /) -> float:
+    def __call__(self, path: kernels.Path, leaf: jax.Array, /) -> float:
         """Returns b, for scores from U(-b, b)."""
 
 
-def inverse_root_fan_in(path: base.Path, leaf: jax.Array) -> float:
-    """Bound of the initial scores: 1/√fan_in, the fan being every axis but the last."""
-    del path
-    return 1 / math.sqrt(math.prod(leaf.shape[:-1]))
+def inverse_root_fan_in(axes: kernels.KernelAxes) -> ScoreBound:
+    """Bounds of the initial scores by kernels' fan-in: 1/√fan_in."""
+    return lambda path, leaf: 1 / math.sqrt(kernels.fan_in(axes(path, leaf), leaf.shape))
 
 
 def uniform_scores(
@@ -48,7 +48,7 @@ def uniform_scores(
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(weights)
 
-    def one(index: int, path: base.Path, leaf: jax.Array) -> jax.Array | None:
+    def one(index: int, path: kernels.Path, leaf: jax.Array) -> jax.Array | None:
         if not prunable(path, leaf):
             return None
         bound = score_bound(path, leaf)
@@ -61,8 +61,10 @@ def uniform_scores(
 
 def edge_popup(
     scope: selection.Scope = "tensor",
-    prunable: base.Prunable = base.prunable,
-    score_bound: ScoreBound = inverse_root_fan_in,
+    prunable: base.Prunable | None = None,
+    score_bound: ScoreBound | None = None,
+    kernel_axes: kernels.KernelAxes = kernels.kernel_axes,
+    axis_name: shards.AxisName | None = None,
 ) -> base.Pruner:
     """Scores are trained through the mask of the top |score|, as if the mask were the score.
 
@@ -70,21 +72,29 @@ def edge_popup(
 
     Args:
         scope: "tensor" keeps the same fraction of every tensor, "global" ranks all scores together.
-        prunable: (path, leaf) -> whether the leaf gets scores.
-        score_bound: (path, leaf) -> b, for initial scores from U(-b, b).
+        prunable: (path, leaf) -> whether the leaf gets scores; None is all kernels.
+        score_bound: (path, leaf) -> b, for initial scores from U(-b, b); None is 1/√fan_in.
+        kernel_axes: (path, leaf) -> the axes that a kernel is summed over, None for no kernel;
+            a Model has its own, which knows more than names tell.
+        axis_name: Needed inside jax.shard_map, see `topk_mask`. Draw the scores outside of it: a
+            shard does not know the whole fan-in.
 
     Returns:
         A Pruner.
 
     Raises:
-        ValueError: If scope is unknown.
+        ValueError: If scope is unknown; from `init`, if weights are split over devices; from the
+            others, if axis_name is missing or wrong.
     """
     selection.check_scope(scope)
+    chosen = prunable or kernels.choice(kernel_axes)
+    bound = score_bound or inverse_root_fan_in(kernel_axes)
 
     def init(key: jax.Array, weights: chex.ArrayTree) -> chex.ArrayTree:
-        return uniform_scores(key, weights, prunable, score_bound)
+        shards.check_whole("scores", axis_name, weights)
+        return uniform_scores(key, weights, chosen, bound)
 
-    select = functools.partial(_select, scope)
+    select = functools.partial(_select, scope, axis_name)
 
     def mask(
         scores: chex.ArrayTree, kept: chex.ArrayTree, state: PopupState | None = None
@@ -127,11 +137,13 @@ def edge_popup(
         mask,
         init_state=init_state,
         after_step=after_step,
+        kernel_axes=kernel_axes,
     )
 
 
 def _select(
     scope: selection.Scope,
+    axis_name: shards.AxisName | None,
     scores: chex.ArrayTree,
     kept: chex.ArrayTree,
     hints: chex.ArrayTree | None = None,
@@ -140,4 +152,5 @@ def _select(
     if selection.is_global(kept) != (scope == "global") and not selection.is_global(scores):
         expected = "one integer" if scope == "global" else "a tree of integers like the scores"
         raise ValueError(f"expected {expected} for kept with scope {scope!r}, got {kept!r}.")
-    return selection.tree_topk_mask_and_thresholds(jax.tree.map(jnp.abs, scores), kept, hints)
+    ranked = jax.tree.map(jnp.abs, scores)
+    return selection.tree_topk_mask_and_thresholds(ranked, kept, hints, axis_name)

@@ -8,6 +8,6 @@ from lth_jax.pruners.edge_popup import edge_popup
 
 PrunerName = Literal["edge_popup"]
 
-# name -> (scope=..., options of its own) -> Pruner. A new algorithm is a file, a line here, and its
-# name one in PrunerName: the contract tests run over this table.
+# name -> (scope=, prunable=, kernel_axes=, options of its own) -> Pruner. A new algorithm is a
+# file, a line here, and its name one in PrunerName: the contract tests run over this table.
 PRUNERS: dict[str, Callable[..., base.Pruner]] = {"edge_popup": edge_popup}

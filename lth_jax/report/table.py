@@ -1,11 +1,13 @@
 """Cells as a table for people, as wide as there is room for, and what is best among them."""
 
+import io
 import math
 import textwrap
 import typing
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from lth_jax import pruners
 from lth_jax.report import statistics, summary
 
 Form = Literal["auto", "wide", "narrow"]
@@ -162,6 +164,35 @@ def _notes(cells: Sequence[summary.Cell], layout: _Layout, width: int) -> list[s
     if not layout.spaced and any(cell.diverged for cell in cells):
         notes.append("(+1): one more run, which diverged")
     return [line for note in notes for line in textwrap.wrap(note, width)]
+
+
+def pruned_table(leaves: Sequence[pruners.Leaf], title: str, width: int = NARROW) -> str:
+    """What is pruned of a network, a line per leaf; without a fan-in what stays as it was drawn.
+
+    Args:
+        leaves: From pruners.leaves.
+        title: Of the network.
+        width: Columns to fill at most; longer lines are folded.
+
+    Returns:
+        Text that ends with a line break.
+    """
+    import rich.console  # Here, for only this table needs it.
+    import rich.table
+
+    pruned = sum(leaf.size for leaf in leaves if leaf.fan_in is not None)
+    whole = sum(leaf.size for leaf in leaves)
+    table = rich.table.Table(title=f"pruned: {pruned:,} of {whole:,} weights; {title}")
+    table.add_column("weights", no_wrap=True)
+    for head in ("shape", "fan-in", "count", "pruned"):
+        table.add_column(head, justify="right")
+    for leaf in leaves:
+        shape = " × ".join(map(str, leaf.shape)) or "1"
+        fan, is_pruned = ("", "no") if leaf.fan_in is None else (f"{leaf.fan_in:,}", "yes")
+        table.add_row(leaf.path, shape, fan, f"{leaf.size:,}", is_pruned)
+    out = io.StringIO()
+    rich.console.Console(file=out, width=width).print(table)
+    return out.getvalue()
 
 
 def best_lines(cells: Sequence[summary.Cell]) -> list[str]:

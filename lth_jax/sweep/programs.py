@@ -17,6 +17,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lth_jax import training
+from lth_jax.perturb import shards
 from lth_jax.training import scoring
 
 Strategy = Literal["auto", "map", "vmap"]
@@ -51,7 +52,7 @@ class Programs:
         devices = jax.local_devices()
         self.devices = len(devices)
         auto = (AxisType.Auto,)
-        mesh = jax.make_mesh((self.devices,), ("lanes",), axis_types=auto, devices=devices)
+        mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
         self.mesh = mesh
         self._of_kind: dict[tuple[str, training.StageKind], Callable[..., Any]] = {}
         # Always mapped: a vectorized draw may round by its place in the vector, and then the
@@ -61,7 +62,7 @@ class Programs:
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
             lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
-            out_shardings=NamedSharding(mesh, P("lanes")),
+            out_shardings=NamedSharding(mesh, P(shards.LANES)),
         )
 
     def initial(self, task: training.Task) -> training.Initial:
@@ -167,8 +168,8 @@ class Programs:
         return jax.shard_map(
             local,
             mesh=self.mesh,
-            in_specs=(P("lanes"), P()),
-            out_specs=P("lanes"),
+            in_specs=(P(shards.LANES), P()),
+            out_specs=P(shards.LANES),
             check_vma=False,
         )
 
@@ -178,7 +179,7 @@ class Programs:
 
     def over_lanes(self, tree: chex.ArrayTree) -> chex.ArrayTree:
         """Deals the rows of [lanes, ...] arrays out to the devices."""
-        return jax.device_put(tree, NamedSharding(self.mesh, P("lanes")))
+        return jax.device_put(tree, NamedSharding(self.mesh, P(shards.LANES)))
 
     def places(self, count: int, size: int) -> npt.NDArray[np.int64]:
         """Where `count` nodes sit in a block of `size` lanes: dealt out to the devices in turn.

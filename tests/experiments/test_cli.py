@@ -218,7 +218,7 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
     # A new flag that changes numbers must not be filed under places by accident: this is the list.
     axes = {"method", "eps", "sparsity", "seeds", "seed"}
     places = {"preset", "data_dir", "mirror", "offline", "out", "keep_tickets", "ticket_bits"}
-    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress", "table"}
+    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress", "table", "show_pruned"}
     places |= {"distributed", "coordinator", "processes", "process"}
     settings = set(image_flags.Config().make_study("any", print).settings)
     assert not settings & (axes | places)
@@ -285,3 +285,10 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
         assert ("MPLCONFIGDIR" in os.environ) == fine
         monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_what_is_pruned_is_shown_and_nothing_is_run(tmp_path, capsys):
+    assert small_study.main(tmp_path / "out", show_pruned="true") == 0
+    shown = capsys.readouterr().out
+    assert "pruned: 1,085 of 1,085 weights; lenet on digits" in shown
+    assert "64 × 15" in shown and not (tmp_path / "out").exists()
