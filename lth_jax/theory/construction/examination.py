@@ -106,8 +106,9 @@ def examine(
         data: [n, d] inputs in the domain; may be empty.
         rng: Of random inputs.
     """
-    layers = random_network.effective(built.weights, built.masks, built.layout.scales)
-    domain: network_certificate.Domain = "ball" if built.layout.halves == 2 else "cube"
+    layout = built.layout
+    layers = random_network.effective(built.weights, built.masks, layout.scales, layout.units)
+    domain: network_certificate.Domain = "ball" if layout.halves == 2 else "cube"
     bound = network_certificate.bound(target, layers, domain)
     found = error_search.search(target, layers, data, rng, domain)
     return Examination(domain, bound, found, bound.value >= found.value + bound.rounding)
