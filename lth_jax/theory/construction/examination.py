@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_jax.theory.construction import (
+    adaptive,
     approximation,
     error_search,
     network_certificate,
@@ -90,6 +91,48 @@ def widths_by_theory(
         layout.halves * float(np.average(widths, weights=sizes)) for widths in (enough, least)
     )
     return Widths(enough, mean_enough, mean_least)
+
+
+class Sizes(NamedTuple):
+    """Candidates per target weight by theorem, for tolerances that prove a certificate."""
+
+    proved: float | None
+    necessary: float | None
+
+
+def sizes_by_theory(
+    layout: random_network.Layout, eps: float, tolerances: Sequence[float], delta: float
+) -> Sizes:
+    """Sizes for the event that every weight is within its layer's tolerance.
+
+    It suffices for a certificate and is not necessary for it, which bears single failures.
+
+    Args:
+        layout: Of the network. Of one width: what suffices for all weights at once. With `units`:
+            the proved mean, over the draw of a layer given those above, of a network whose inputs
+            stop when all of their weights are within.
+        eps: Largest perturbation.
+        tolerances: [L].
+        delta: Probability that the event does not happen; of no matter with `units`.
+
+    Returns:
+        The sizes; None where the theorem does not speak of the candidates, or nothing suffices.
+    """
+    etas = [eta / scale for eta, scale in zip(tolerances, layout.scales, strict=True)]
+    if layout.candidates != "uniform" or min(etas) + eps == 0:
+        return Sizes(None, None)
+    shapes = list(zip(layout.sizes, layout.sizes[1:], strict=False))
+    sizes = [a * b for a, b in shapes]
+    if layout.units:
+        enough = [
+            adaptive.expected_units(lambda p, eta=eta: bounds.candidates(eta, eps, p), outputs)
+            for eta, (_, outputs) in zip(etas, shapes, strict=True)
+        ]
+    else:
+        share = delta / sum(sizes)
+        enough = [bounds.candidates(eta, eps, share) for eta in etas]
+    least = [bounds.lower_by_density(eta, eps, 1 - delta) for eta in etas]
+    return Sizes(*(float(np.average(n, weights=sizes)) for n in (enough, least)))
 
 
 def examine(
