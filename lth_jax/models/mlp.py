@@ -67,7 +67,7 @@ class AssignedBlock(nn.Module):
         """Maps [b, in] to [b, width]; `weight1` is [units in all], `weight2` [same, width]."""
         inputs = np.repeat(np.arange(len(self.units)), self.units)  # Whose copy each unit is.
         weight1 = self.param("weight1", self.kernel_init, inputs.shape)
-        hidden = nn.relu(x[:, inputs] * weight1)
+        hidden = nn.relu(x[:, inputs] * weight1[None])
         return hidden @ self.param("weight2", self.kernel_init, (len(inputs), self.width))
 
 

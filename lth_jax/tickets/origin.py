@@ -13,7 +13,8 @@ from lth_jax.theory.construction import random_network
 
 MOST = 1 << 31  # Weights in all, so that a forged header cannot ask for any amount of memory.
 _REST = ("classes", "init", "width")  # Of an architecture, after its name and shape.
-_COPIES = 10_000  # Copies of an input, each of which is drawn by a call, so that it cannot ask for any amount of time.
+# Copies of an input: each is drawn by a call, so that it cannot ask for any amount of time.
+_COPIES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +53,14 @@ def to_json(origin: Origin) -> dict[str, Any]:
         fields = dict(zip(_REST, rest, strict=True))
         fields |= {"seed": origin.seed, "scale": origin.scale}
         return {"recipe": "model", "model": name, "shape": list(shape), **fields}
+    layout = origin.layout
     fields = {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in origin.layout._asdict().items()
+        for name, value in layout._asdict().items()
+        if name != "units"
     }
-    units = fields.pop("units")
-    if units:  # As a ticket had it before there were any, where there are none.
-        fields["units"] = [list(each) for each in units]
+    if layout.units:  # Without, a header is as it was before there were any.
+        fields["units"] = [list(each) for each in layout.units]
     return {"recipe": "construction", "seed": origin.seed, **fields}
 
 

@@ -18,9 +18,7 @@ Floats = npt.NDArray[np.float64]
 FLOOR = 0.5  # The part of an equal share that every input's threshold keeps, whatever came before.
 _TAIL = 40  # Halvings of a probability, past which nothing counts.
 _PRIOR = 4  # As if so many inputs before the first had used up their thresholds.
-# Columns taken unseen per halving of the cost that is still missing. While no error is 0 each column
-# halves all of them about; after that the few that are left fall as they like.
-_SKIP, _SKIP_LATER = 0.8, 0.5
+_SKIP = 0.8  # Columns passed over per halving that is still missing: about what each one brings.
 
 
 class Assigned(NamedTuple):
@@ -85,25 +83,34 @@ def _until(
 ) -> tuple[stream.Answers, int, Floats]:
     """The first n >= 1 at which an input's errors cost at most `threshold`, and their cost.
 
-    Both per unit of the input's bound. Some n are not looked at while the cost is far above.
+    Both per unit of the input's bound. That it is the first makes it a stopping time. Not every n
+    is looked at: sizes of errors only fall with n, so where their cost above and below together is
+    over both thresholds together, no smaller n can do.
     """
-    targets = columns.targets[index]
-    found, n, scaled = stream.empty(targets), 1, columns.scale * columns.eps
-    while True:
+    targets, scaled = columns.targets[index], columns.scale * columns.eps
+
+    def better(found: stream.Answers, n: int) -> tuple[stream.Answers, Floats]:
+        found = found.copy()
         x, at = columns.of_input(start, n), np.flatnonzero(found.left)
         found.put(at, stream.best(x[at], targets[at], scaled))
-        cost = weighing.cost(found.left)
-        ratio = float((cost / threshold).max())
-        if ratio <= 1:
-            return found, n, cost
-        if n == columns.limit:
-            raise ValueError(f"expected an input to be near enough with {n} candidates per weight.")
-        skip = _SKIP if found.left.all() else _SKIP_LATER
-        n = min(n + max(1, int(skip * np.log2(ratio))), columns.limit)
+        return found, weighing.cost(found.left)
+
+    base, low, step = stream.empty(targets), 0, 1  # No n <= low does.
+    while low < columns.limit:
+        n = min(low + step, columns.limit)
+        probed = better(base, n)
+        ratio = float((probed[1].sum(axis=1) / threshold.sum(axis=1)).max())
+        for m in range(low + 1, n + 1) if ratio <= 1 else ():
+            found, cost = probed if m == n else better(base, m)
+            if (cost <= threshold).all():
+                return found, m, cost
+        base, low = probed[0], n
+        step = max(1, int(_SKIP * np.log2(max(ratio, 1.0))))
+    raise ValueError(f"expected an input to be near enough with {low} candidates per weight.")
 
 
 def expected_units(width: Callable[[float], float], outputs: int) -> float:
-    """Bounds E n of an input that has stopped once all of its weights are within a tolerance (ours).
+    """Bounds E n of an input that has stopped once all its weights are within a tolerance (ours).
 
     With N(p) = width(p / outputs), P(n > N(p)) <= p by a union over its weights alone, so
     E n = ∫ P(n > t) dt <= N(1/2) + Σ_k (N(2^-(k+1)) − N(2^-k)) 2^-k. Behind the last N each further

@@ -5,7 +5,6 @@ quality. The objective is the same for every ε: the size is what the subsets of
 and then as few weights are kept as the same certificate bears (`thrift`).
 """
 
-import functools
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -17,7 +16,6 @@ import numpy.typing as npt
 from lth_jax.theory.construction import (
     adaptive,
     approximation,
-    half_layer,
     network_certificate,
     random_network,
     sensitivity,
@@ -152,7 +150,8 @@ def _columns(
     limit: int,
 ) -> stream.Columns:
     def draw_copy(copy: int) -> jax.Array:
-        return random_network.draw_copy(key, index, 0, copy, weights.T.shape, kind)
+        drawn: jax.Array = random_network.draw_copy(key, index, 0, copy, weights.T.shape, kind)
+        return drawn
 
     return stream.Columns(draw_copy, weights, scale, eps, limit)
 
@@ -219,9 +218,7 @@ def _least_width(
     raise ValueError(f"expected a certificate that {n} candidates per weight can give, got {room}.")
 
 
-def _guess(
-    problem: _Problem, layers: Mapping[int, _Layer], index: int, room: float
-) -> int:
+def _guess(problem: _Problem, layers: Mapping[int, _Layer], index: int, room: float) -> int:
     """One less than the width that a sample of the layer's inputs needs."""
     columns, bounds = problem.columns[index], sensitivity.inputs(problem.target)
     weighing, spent = sensitivity.at_the_output(problem.target), np.zeros(())
@@ -277,9 +274,7 @@ def _thrifty(
             return None
         built = _build(problem, layers, menus, rows, assignment)
         layout = built.layout
-        stored = random_network.effective(
-            built.weights, built.masks, layout.scales, layout.units
-        )
+        stored = random_network.effective(built.weights, built.masks, layout.scales, layout.units)
         excess = network_certificate.entrywise(problem.target, stored) - allowed * (1 - _SPARE)
         if excess <= 0:
             return built
@@ -295,44 +290,34 @@ def _build(
     assignment: Assignment,
 ) -> approximation.Construction:
     """The network with the answers that were picked."""
-    uniform = assignment == "uniform"
     found = []
-    for columns, layer, menu, row in zip(problem.columns, layers, menus, rows, strict=True):
-        bits = np.take_along_axis(menu.bits, row[None], 0)[0]
-        found.append(_stored(columns, layer.owners, bits, problem.bits, uniform))
-    units = () if uniform else tuple(tuple(layer.owners.units.tolist()) for layer in layers)
+    units = [tuple(layer.owners.units.tolist()) for layer in layers]
+    for i, (columns, layer, menu, row) in enumerate(
+        zip(problem.columns, layers, menus, rows, strict=True)
+    ):
+        subsets = np.take_along_axis(menu.bits, row[None], 0)[0]
+        stored = columns.stored(layer.owners, subsets, problem.bits)
+        if assignment == "uniform":
+            start, end, marks = (
+                random_network.block(np, list(part), part.shape[1:], len(part))
+                for part in stored[:3]
+            )
+        else:
+            start, end, marks = (
+                random_network.assigned_block(np, random_network.as_stream(part, units[i]))
+                for part in stored[:3]
+            )
+        masks = {
+            "weight1": np.ones_like(marks["weight1"], bool),
+            "weight2": marks["weight2"].astype(bool),
+        }
+        width = max(units[i])
+        found.append(approximation.FoundLayer(start, end, masks, stored.reached[None], width))
     return approximation.assemble(
-        problem.target, problem.scales, found, 1, problem.candidates, units
+        problem.target,
+        problem.scales,
+        found,
+        1,
+        problem.candidates,
+        () if assignment == "uniform" else tuple(units),
     )
-
-
-def _stored(
-    columns: stream.Columns,
-    owners: stream.Owners,
-    subsets: npt.NDArray[np.int64],
-    bits: int | None,
-    uniform: bool,
-) -> approximation.FoundLayer:
-    """One layer as it is stored."""
-    n, shape = int(owners.units.max()), columns.targets.shape
-    units = owners.units.tolist()
-    rows = columns.first(int(owners.units.sum()))
-    center = rows.reshape(n, *shape) if uniform else random_network.by_input(rows, units)
-    mask = (subsets >> np.arange(n)[:, None] & 1).astype(bool)
-    scaled = columns.scale * columns.eps
-    x = columns.scale * center.reshape(n, -1).T.astype(np.float64)
-    answers = stream.of_subsets(x, columns.targets.ravel(), subsets, scaled)
-    moves = np.clip(answers.moves / columns.scale, -columns.eps, columns.eps)
-    moved = half_layer.moved(center.reshape(n, -1), mask, moves, columns.eps, bits)
-    as_rows = functools.partial(random_network.as_stream, units=units)
-    parts = [np.asarray(part).reshape(n, *shape) for part in (center, moved, mask)]
-    if uniform:
-        start, end, marks = (random_network.block(np, list(part), shape, n) for part in parts)
-    else:
-        start, end, marks = (random_network.assigned_block(np, as_rows(p)) for p in parts)
-    masks = {
-        "weight1": np.ones_like(marks["weight1"], bool),
-        "weight2": marks["weight2"].astype(bool),
-    }
-    hit = (answers.left == 0).reshape(1, *shape)
-    return approximation.FoundLayer(start, end, masks, hit, n)

@@ -1,5 +1,6 @@
 """What is known of a construction: its size, what theory says of it, and how far off it may be."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -125,7 +126,7 @@ def sizes_by_theory(
     sizes = [a * b for a, b in shapes]
     if layout.units:
         enough = [
-            adaptive.expected_units(lambda p, eta=eta: bounds.candidates(eta, eps, p), outputs)
+            adaptive.expected_units(functools.partial(bounds.candidates, eta, eps), outputs)
             for eta, (_, outputs) in zip(etas, shapes, strict=True)
         ]
     else:

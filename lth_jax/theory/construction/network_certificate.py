@@ -126,9 +126,7 @@ def _first_entrywise(parts: _Parts, layer: Layer, w: Matrix, domain: Domain) -> 
     return [_up(x.sum(axis=1), k) for x in named]
 
 
-def entrywise(
-    target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain = "cube"
-) -> float:
+def entrywise(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain = "cube") -> float:
     """The entrywise bound alone, without room for rounding an evaluation; see `bound`."""
     for index, (w, layer) in enumerate(zip(target, layers, strict=True)):
         parts = _parts(w, layer.plus, layer.plus_error)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from lth_jax.theory.construction import half_layer, random_network
 from lth_jax.theory.subset_sum import search, solvers
 
 Floats = npt.NDArray[np.float64]
@@ -24,6 +25,10 @@ class Answers(NamedTuple):
     bits: Integers  # [m], bit k set if the k-th of its input's columns is in
     moves: Floats  # [m]: what each member moves by, candidates' scale included
     left: Floats  # [m]: target − what the moved subset sums to; exactly 0 where it is reached
+
+    def copy(self) -> "Answers":
+        """The same in arrays of its own."""
+        return Answers(self.bits.copy(), self.moves.copy(), self.left.copy())
 
     def put(self, at: npt.NDArray[np.int64] | slice, found: "Answers") -> None:
         """Replaces the answers of some weights."""
@@ -62,6 +67,15 @@ class Owners(NamedTuple):
     starts: Integers  # [in]
     stride: int
     units: Integers  # [in]
+
+
+class Stored(NamedTuple):
+    """A layer's columns by input, [max units, in, out], filled with 0 where an input has fewer."""
+
+    center: npt.NDArray[np.float32]  # as drawn
+    moved: npt.NDArray[np.float32]  # with the perturbations as they are stored
+    mask: npt.NDArray[np.bool_]
+    reached: npt.NDArray[np.bool_]  # [in, out]: an error of 0, before rounding
 
 
 class Columns:
@@ -127,3 +141,26 @@ class Columns:
     def sums(self, found: Answers) -> Floats:
         """What the moved subsets sum to, [out, in]."""
         return self.weights - found.left.reshape(self.inputs, self.outputs).T
+
+    def stored(self, owners: Owners, subsets: Integers, bits: int | None) -> "Stored":
+        """What is stored of an answer: subsets [in·out] with their best moves.
+
+        Args:
+            owners: The columns of each input.
+            subsets: Of those, as bits.
+            bits: Of a perturbation; None leaves it as float32.
+        """
+        n, units = int(owners.units.max()), owners.units.tolist()
+        rows = self.first(int(owners.units.sum()))
+        if owners.stride == 1:
+            center = random_network.by_input(rows, units)
+        else:
+            center = rows.reshape(n, self.inputs, self.outputs)
+        flat = np.ascontiguousarray(center).reshape(n, -1)
+        mask = (subsets >> np.arange(n)[:, None] & 1).astype(bool)
+        x = self.scale * flat.T.astype(np.float64)
+        found = of_subsets(x, self.targets.ravel(), subsets, self.scale * self.eps)
+        moves = np.clip(found.moves / self.scale, -self.eps, self.eps)
+        end = half_layer.moved(flat, mask, moves, self.eps, bits)
+        shape, reached = center.shape, (found.left == 0).reshape(self.targets.shape)
+        return Stored(flat.reshape(shape), end.reshape(shape), mask.reshape(shape), reached)

@@ -19,7 +19,8 @@ Floats = npt.NDArray[np.float64]
 FEW = 4
 # At ε = 0 and 20 candidates sizes up to 8 would keep 4 % less than up to 6, in twice the time.
 MOST = 6
-_STEPS = 16  # Halvings of the multiplier's range, which is 2^20 wide and more.
+_RANGE = 80.0  # Of the multiplier, in powers of 2.
+_STEPS = 16  # Halvings of that.
 
 
 class Menu(NamedTuple):
@@ -30,9 +31,7 @@ class Menu(NamedTuple):
     left: Floats
 
 
-def menu(
-    columns: stream.Columns, owners: stream.Owners, found: stream.Answers, most: int
-) -> Menu:
+def menu(columns: stream.Columns, owners: stream.Owners, found: stream.Answers, most: int) -> Menu:
     """The nearest subset of each size up to `most`, and the best one of `found`.
 
     A weight that a size reaches exactly needs no larger one.
@@ -42,7 +41,7 @@ def menu(
     by_size = [stream.empty(z)]
     units = np.repeat(owners.units, columns.outputs)
     for size in range(1, min(most, int(units.max(initial=0))) + 1):
-        answers = stream.Answers(*(part.copy() for part in by_size[-1]))
+        answers = by_size[-1].copy()
         open_ = by_size[-1].left != 0
         for n in np.unique(units[open_]):
             at = np.flatnonzero(open_ & (units == n))
@@ -88,18 +87,15 @@ def pick(
         taken = zip(menus, rows, strict=True)
         return fits([np.take_along_axis(menu.left, row[None], 0)[0] for menu, row in taken])
 
-    # At the lowest price a whole layer's error counts as one term, at the highest 1e-6 of it in
-    # one weight.
-    total = max(sum(float(cost[0].sum()) for cost in costs), 1e-30)
-    low, high = 0.0, np.log2(1e6 * max(cost.size for cost in costs))
-    best = chosen(2.0**high / total)
+    # At the lowest price all errors at their worst count as one term; at the highest errors alone.
+    worst = max(sum(float(cost.max(axis=0).sum()) for cost in costs), 1e-300)
+    low, high = -np.log2(worst), _RANGE - np.log2(worst)
+    best = chosen(2.0**high)
     if not holds(best):
-        best = chosen(2.0**60 / total)
-        if not holds(best):
-            return None
+        return None
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        rows = chosen(2.0**middle / total)
+        rows = chosen(2.0**middle)
         if holds(rows):
             best, high = rows, middle
         else:
