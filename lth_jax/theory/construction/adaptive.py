@@ -16,7 +16,7 @@ from lth_jax.theory.construction import sensitivity, stream
 
 Floats = npt.NDArray[np.float64]
 FLOOR = 0.5  # The part of an equal share that every input's threshold keeps, whatever came before.
-_TAIL = 40  # Halvings of a probability, past which nothing counts.
+_TAIL = 20  # Halvings of a probability, past which little counts.
 _PRIOR = 4  # As if so many inputs before the first had used up their thresholds.
 _SKIP = 0.8  # Columns passed over per halving that is still missing: about what each one brings.
 
