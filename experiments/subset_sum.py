@@ -29,7 +29,7 @@ import jax
 
 from experiments import cli
 from experiments.cli import theory_folder
-from lth_jax import files
+from lth_jax import files, numerics
 from lth_jax.report import plots, plots_subset_sum
 from lth_jax.theory import targets
 from lth_jax.theory.subset_sum import candidate_sets, fit, phase, solvers
@@ -163,7 +163,7 @@ def solve(
 
 def run(config: Config) -> dict[str, Any] | list[dict[str, Any]]:
     """Runs what the flags ask for and is not there; returns the content of its file."""
-    key = jax.random.key(config.seed)
+    key = numerics.key(config.seed)
     mode = "figure2" if config.figure2 else "solve" if config.solve else "phase"
     weights: targets.Weights = []
     if mode != "phase":

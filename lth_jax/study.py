@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lth_jax import datasets, errors, files, models, pruners, runs, sweep, training
+from lth_jax import datasets, errors, files, models, numerics, pruners, runs, sweep, training
 from lth_jax.masks import selection
 from lth_jax.report import summary
 from lth_jax.runs import checkpoints, locks, parts, saved
@@ -218,7 +218,7 @@ class Study:
         shown = ("dataset", "model", "pruner", "scope", "init", "eps_unit")
         self._head = {name: settings[name] for name in shown} | {"git": self.config["git"]}
 
-    def pruned(self, width: int = _TABLE_WIDTH) -> str:
+    def pruned(self, width: int = 80) -> str:
         """What is pruned and what is not, as text: path, shape, fan-in and count of all `leaves`.
 
         config.json has the same of the leaves that are pruned.
@@ -320,6 +320,7 @@ class Study:
         Raises:
             RunError: See `run`.
         """
+        self._check_switches()
         process = process or parts.Process()
         runner, config = self._runner, self.problem.config
         size = runner.block_size(len(lanes))
@@ -360,6 +361,15 @@ class Study:
 
     def _folder(self, part: str | None = None) -> runs.Folder:
         return runs.Folder(self.path, self.config, part, defaults=self._defaults)
+
+    def _check_switches(self) -> None:
+        """Refuses to run under other switches of jax than those that the folder was opened with."""
+        for name, now in numerics.settings().items():
+            if now != self.config[name]:
+                raise errors.InputError(
+                    f"{name} of jax is {now!r} now and was {self.config[name]!r} when the study "
+                    "was made."
+                )
 
     def _own_methods(self, lanes: Sequence[sweep.Lane]) -> dict[str, str]:
         """What the methods compute that are not built in, by name."""

@@ -14,7 +14,18 @@ LIBRARY = sorted((ROOT / "lth_jax").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
 # A part of the library imports only from those above it.
 ORDER = (
-    *("errors", "files", "perturb", "masks", "pruners", "models", "datasets", "training", "sweep"),
+    *(
+        "errors",
+        "files",
+        "numerics",
+        "perturb",
+        "masks",
+        "pruners",
+        "models",
+        "datasets",
+        "training",
+        "sweep",
+    ),
     *("runs", "theory", "tickets", "report", "study"),
 )
 GRAB_BAGS = ("util", "utils", "helper", "helpers", "common", "misc", "shared", "stuff", "tools")
@@ -57,9 +68,9 @@ def part_of(name):
 def test_every_part_of_the_library_has_its_place():
     files = {p.stem for p in (ROOT / "lth_jax").glob("*.py")}
     folders = {name_of(p).split(".")[1] for p in LIBRARY if p.parent != ROOT / "lth_jax"}
-    assert files <= {"__init__", "errors", "files", "study"}
+    assert files <= {"__init__", "errors", "files", "numerics", "study"}
     assert folders <= set(ORDER) - files and files - {"__init__"} <= set(ORDER)
-    assert {"errors", "files"} <= files and len(folders) >= 10
+    assert {"errors", "files", "numerics"} <= files and len(folders) >= 10
 
 
 @pytest.mark.parametrize(

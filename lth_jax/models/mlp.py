@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lth_jax.models import initializers
 
@@ -46,6 +47,28 @@ class RedundantBlock(nn.Module):
         size = self.copies * x.shape[-1]
         weight2 = self.param("weight2", self.kernel_init, (size, self.width))
         return jnp.reshape(hidden, (len(x), size)) @ weight2
+
+
+class AssignedBlock(nn.Module):
+    """A layer of the construction where each input has as many copies as it was given.
+
+    Attributes:
+        width: Outputs.
+        units: Copies of each input, [in].
+        kernel_init: Initializer of every weight.
+    """
+
+    width: int
+    units: Sequence[int]
+    kernel_init: jax.nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [b, in] to [b, width]; `weight1` is [units in all], `weight2` [same, width]."""
+        inputs = np.repeat(np.arange(len(self.units)), self.units)  # Whose copy each unit is.
+        weight1 = self.param("weight1", self.kernel_init, inputs.shape)
+        hidden = nn.relu(x[:, inputs] * weight1[None])
+        return hidden @ self.param("weight2", self.kernel_init, (len(inputs), self.width))
 
 
 class RedundantMLP(nn.Module):

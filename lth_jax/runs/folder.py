@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from lth_jax import errors, files
+from lth_jax import errors, files, numerics
 from lth_jax.runs import locks, results
 from lth_jax.sweep import plan
 
@@ -47,10 +47,10 @@ def identity(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What a result depends on beside its settings: versions and device.
+    """What a result depends on beside its settings: versions, jax's own switches, and device.
 
     Returns:
-        Python and library versions, the device's kind and number.
+        Python and library versions, numerics.settings(), the device's kind and number.
     """
     import flax
     import numpy
@@ -62,6 +62,7 @@ def environment() -> dict[str, Any]:
         "flax": flax.__version__,
         "optax": optax.__version__,
         "numpy": numpy.__version__,
+        **numerics.settings(),
         "device": jax.local_devices()[0].device_kind,
         "devices": jax.local_device_count(),
     }
@@ -119,6 +120,7 @@ def check(
                 raise errors.InputError(f"{path}: holds {left[0].name} but no {CONFIG}.")
             return
         stored = json.loads(files.read_regular(file, files.MOST_JSON))
+        defaults = {**numerics.UNSAID, **defaults}
         config, defaults = (json.loads(files.canonical_json(some)) for some in (config, defaults))
         names = sorted({*stored, *config} - set(MAY_DIFFER))
         there = defaults | stored

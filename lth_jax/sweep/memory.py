@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lth_jax import training
+from lth_jax import numerics, training
 from lth_jax.training import scoring
 
 _SHARE = 0.5  # of a device's memory
@@ -36,8 +36,8 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
     kinds = {s.kind for method in training.METHODS.values() for s in method.stages}
 
     def states() -> list[training.State]:
-        origin = training.initial(problem, jax.random.key(0))
-        task = host._replace(key=jax.random.key(0))
+        origin = training.initial(problem, numerics.key(0))
+        task = host._replace(key=numerics.key(0))
         begin = (origin.weights, origin.scores)
         return [training.start(problem, kind, task, begin, origin) for kind in kinds]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from lth_jax import training
+from lth_jax import numerics, training
 from lth_jax.perturb import shards
 from lth_jax.training import scoring
 
@@ -210,7 +210,7 @@ class Programs:
             slots[place] = value
         stacked: training.Task = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
         dealt: training.Task = self.over_lanes(stacked)
-        return dealt._replace(key=jax.vmap(jax.random.key)(dealt.key))
+        return dealt._replace(key=jax.vmap(numerics.key)(dealt.key))
 
 
 def _jit(name: str, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -8,12 +8,13 @@ import chex
 import jax
 import numpy as np
 
-from lth_jax import models
+from lth_jax import models, numerics
 from lth_jax.theory.construction import random_network
 
 MOST = 1 << 31  # Weights in all, so that a forged header cannot ask for any amount of memory.
 _REST = ("classes", "init", "width")  # Of an architecture, after its name and shape.
-_COPIES = 10_000  # Copies of an input, so that it cannot ask for any amount of time.
+# Copies of an input: each is drawn by a call, so that it cannot ask for any amount of time.
+_COPIES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ModelOrigin:
 
 @dataclasses.dataclass(frozen=True)
 class ConstructionOrigin:
-    """The random network of a Construction built from jax.random.key(seed)."""
+    """The random network of a Construction built from the key of a seed, see numerics.key."""
 
     seed: int
     layout: random_network.Layout
@@ -52,10 +53,14 @@ def to_json(origin: Origin) -> dict[str, Any]:
         fields = dict(zip(_REST, rest, strict=True))
         fields |= {"seed": origin.seed, "scale": origin.scale}
         return {"recipe": "model", "model": name, "shape": list(shape), **fields}
+    layout = origin.layout
     fields = {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in origin.layout._asdict().items()
+        for name, value in layout._asdict().items()
+        if name != "units"
     }
+    if layout.units:  # Without, a header is as it was before there were any.
+        fields["units"] = [list(each) for each in layout.units]
     return {"recipe": "construction", "seed": origin.seed, **fields}
 
 
@@ -70,7 +75,11 @@ def from_json(init: Mapping[str, Any]) -> Origin:
         sizes, widths, scales = (tuple(init[name]) for name in ("sizes", "widths", "scales"))
         if not all(type(n) is int for n in (*sizes, *widths, init["halves"])):
             raise ValueError("expected sizes, widths and halves to be integers")
-        layout = random_network.Layout(sizes, widths, init["halves"], init["candidates"], scales)
+        units = tuple(tuple(each) for each in init.get("units", ()))
+        layout = random_network.Layout(
+            sizes, widths, init["halves"], init["candidates"], scales, units
+        )
+        _check_units(layout)
         return ConstructionOrigin(seed, layout)
     if init["recipe"] == "own":
         return OwnOrigin(seed)
@@ -78,6 +87,15 @@ def from_json(init: Mapping[str, Any]) -> Origin:
         raise ValueError(f"unknown recipe {init['recipe']!r}")
     shape, rest = tuple(init["shape"]), (init[name] for name in _REST)
     return ModelOrigin(models.Architecture(init["model"], shape, *rest), seed, init["scale"])
+
+
+def _check_units(layout: random_network.Layout) -> None:
+    """Refuses units that are no counts, one per input of each layer."""
+    inputs, given = layout.sizes[:-1], [len(each) for each in layout.units]
+    if layout.units and not (given == list(inputs) and layout.halves == 1):
+        raise ValueError("expected units of every input, at half width")
+    if not all(type(n) is int and 0 <= n <= _COPIES for each in layout.units for n in each):
+        raise ValueError("expected units to be counts")
 
 
 def model_of(origin: Origin) -> models.Model:
@@ -101,12 +119,12 @@ def count(origin: Origin) -> int:
         ValueError: If these are more than MOST.
     """
     if isinstance(origin, ConstructionOrigin):
-        sizes, copies = origin.layout.sizes, origin.layout.copies
-        found = sum(r * a * (b + 1) for r, a, b in zip(copies, sizes[:-1], sizes[1:], strict=True))
-        if max(copies) > _COPIES:
+        layout = origin.layout
+        found = sum(r * (b + 1) for r, b in zip(layout.hidden, layout.sizes[1:], strict=True))
+        if max(layout.widths) * layout.halves > _COPIES:
             raise ValueError("its origin asks for too large a network")
     else:
-        key = jax.eval_shape(lambda: jax.random.key(0))
+        key = jax.eval_shape(lambda: numerics.key(0))
         shapes, _ = jax.eval_shape(model_of(origin).init, key)
         found = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     if found > MOST:
@@ -127,7 +145,7 @@ def regenerate(origin: Origin, pruned: chex.ArrayTree) -> chex.ArrayTree:
     if isinstance(origin, OwnOrigin):
         raise ValueError("only the program that made it draws its weights again")
     count(origin)
-    key = jax.random.key(origin.seed)
+    key = numerics.key(origin.seed)
     if isinstance(origin, ConstructionOrigin):
         return random_network.draw(key, origin.layout)
     model, unscaled = model_of(origin), origin.scale == 1

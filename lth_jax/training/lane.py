@@ -4,7 +4,7 @@ import chex
 import jax
 import numpy as np
 
-from lth_jax import datasets
+from lth_jax import datasets, numerics
 from lth_jax.masks import selection
 from lth_jax.perturb import rounding
 from lth_jax.training import scoring, stage
@@ -22,7 +22,7 @@ def shapes(problem: stage.Problem) -> stage.Initial:
     Raises:
         ValueError: If the model or the pruner refuses its settings.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: numerics.key(0))
     try:
         found: stage.Initial = jax.eval_shape(lambda key: stage.initial(problem, key), key)
     except (OverflowError, TypeError, MemoryError) as error:

@@ -1,6 +1,7 @@
 """The construction study: what it writes, adds and refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,6 +19,12 @@ FIELDS |= {"target_accuracy", "ticket_accuracy", "ticket_bytes", "seconds"}
 
 def run(out, *flags):
     argv = [*SMALL, f"--out={out}", *flags]
+    return cli.main(construction.run, construction.Config(), construction.__doc__, argv)
+
+
+def certify(out, *flags):
+    """The study by a certificate, without a tolerance per weight."""
+    argv = ["--steps=300", f"--out={out}", *flags]
     return cli.main(construction.run, construction.Config(), construction.__doc__, argv)
 
 
@@ -147,6 +154,100 @@ def test_a_damaged_record_is_named(out, tmp_path, capsys):
         assert (folder / "construction.json").read_text() == content
 
 
+CERTIFIED = ("--eps=0,0.1", "--certified=0.1")
+ASKED = {"eps", "certified_target", "assignment", "key", "candidates_per_weight"}
+ASKED |= {"kept_per_weight", "certificate", "largest_logit", "ticket_accuracy", "ticket_bytes"}
+ASKED |= {"proved", "seconds"}
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    """A folder of networks by certificate."""
+    folder = tmp_path_factory.mktemp("certified") / "run"
+    assert certify(folder, *CERTIFIED) == 0
+    return folder
+
+
+def certified_ticket(out, row):
+    axes = f"eps-{row['eps']}_certified-{row['certified_target']}_{row['assignment']}"
+    return out / f"{axes}_key-{row['key']}.ticket"
+
+
+def test_networks_by_certificate_are_as_near_as_asked(certified):
+    rows = rows_of(certified)
+    assert [(r["eps"], r["assignment"]) for r in rows] == [
+        (0, "uniform"), (0, "adaptive"), (0.1, "uniform"), (0.1, "adaptive")]  # fmt: skip
+    images, labels = pixels()
+    for row in rows:
+        assert set(row) >= ASKED
+        assert row["largest_error_found"] < row["certificate"] <= 0.1 * row["largest_logit"]
+        assert row["kept_per_weight"] <= row["kept_per_weight_best"]
+        assert row["kept_per_weight"] * row["weights"] == pytest.approx(row["kept"])
+        assert row["candidates_per_weight"] < row["proved"]
+        path = certified_ticket(certified, row)
+        assert path.stat().st_size == row["ticket_bytes"]
+        loaded = tickets.load(path)
+        assert sum(m["weight2"].size for m in loaded.masks.values()) == row["candidates"]
+        logits = tickets.model_of(loaded.origin).apply(loaded.weights, {}, images)[0]
+        assert np.mean(np.argmax(logits, -1) == labels) == row["ticket_accuracy"]
+    sizes = [row["candidates_per_weight"] for row in rows]
+    assert sizes[3] < min(sizes[:3]) and rows[2]["kept"] < rows[0]["kept"] / 2
+    assert (certified / "construction.png").stat().st_size > 0
+
+
+def test_certificates_and_keys_are_added_and_what_is_there_stays(certified, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(certified, folder)
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
+    assert certify(folder, *CERTIFIED) == 0
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"} == before
+    capsys.readouterr()
+    more = ("--eps=0.1", "--certified=0.1,0.03", "--assignment=adaptive", "--keys=2")
+    assert certify(folder, *more) == 0
+    rows = rows_of(folder)
+    assert rows[:4] == rows_of(certified)
+    added = [(r["certified_target"], r["assignment"], r["key"]) for r in rows[4:]]
+    assert added == [(0.1, "adaptive", 1), (0.03, "adaptive", 0), (0.03, "adaptive", 1)]
+    shown = capsys.readouterr().out
+    two = [row["candidates_per_weight"] for row in (rows[3], rows[4])]
+    cell = f"{np.mean(two):.2f} ({min(two):.2f}–{max(two):.2f})"
+    assert f"| 10 % | 0.1 | adaptive | {cell} |" in shown and "n = 2" in shown
+    # By a tolerance per weight it is another study.
+    assert run(folder, "--eps=0,0.1") == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_a_given_width_gets_the_sparsest_ticket_only(tmp_path):
+    flags = ("--eps=0.1", "--certified=0.5,0.05", "--assignment=uniform", "--width=12")
+    assert certify(tmp_path, *flags) == 0
+    loose, tight = rows_of(tmp_path)
+    assert loose["widths"] == tight["widths"] == [12, 12]
+    assert loose["kept"] < tight["kept"] < tight["kept_per_weight_best"] * tight["weights"]
+
+
+def test_what_no_network_can_have_ends_the_study(tmp_path, capsys):
+    assert certify(tmp_path, "--eps=0", "--certified=1e-9", "--assignment=adaptive") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "no network is certified" in error
+    assert not (tmp_path / "construction.json").exists()
+
+
+def test_a_folder_of_the_study_as_it_was_is_refused_with_its_reason(out, tmp_path, capsys):
+    """Before, `objective` was "auto": another one at ε = 0, whose rows must not stand beside."""
+    folder = tmp_path / "run"
+    shutil.copytree(out, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"objective": "auto"}))
+    assert run(folder, "--eps=0,0.1") == 2
+    assert "objective: 'auto' there, 'best' now" in capsys.readouterr().err
+    # One that had named an objective goes on, though it knows nothing of certificates.
+    before = (folder / "construction.json").read_bytes()
+    older = {n: v for n, v in config.items() if n not in ("certified", "assignment")}
+    (folder / "config.json").write_text(json.dumps(older))
+    assert run(folder, "--eps=0,0.1") == 0
+    assert (folder / "construction.json").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_a_target_of_four_layers_is_hidden_and_certified(tmp_path):
     assert run(tmp_path, "--hidden=12,10,8", "--eps=0,0.05") == 0
@@ -189,6 +290,18 @@ def test_bad_flags_are_one_line_and_touch_nothing(tmp_path, capsys, flag):
 
 def matrices(*shapes):
     return [np.full(shape, 0.1, np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--certified=0", "--certified=nan", "--certified=0.1,-1", "--assignment=x", "--full"]
+    + ["--width=5", "--objective=auto"],
+)
+def test_bad_flags_of_a_certificate_are_one_line_and_touch_nothing(tmp_path, capsys, flag):
+    assert certify(tmp_path / "run", flag) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and captured.out == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_figure_2_tells_ours_from_theirs():
 
 @pytest.mark.parametrize(("keys", "said"), [(3, "n = 3 keys, a dot for each"), (1, "n = 1 key")])
 def test_the_construction_says_how_many_keys_it_averages(keys, said):
-    drawing = plots_construction.over_parameterization(construction_rows(keys), 0.05)
+    drawing = plots_construction.widths(construction_rows(keys), 0.05)
     assert said in drawing.get_suptitle()
     # The line of the largest logit spans the panel from edge to edge.
     left, right = drawing.axes

@@ -37,7 +37,11 @@ def continued(monkeypatch, tmp_path, name, argv, events):
     shutil.copytree(FOLDERS / name, tmp_path / name)
     stored = json.loads((FOLDERS / name / "config.json").read_text())
     environment = runs.environment()
-    monkeypatch.setattr(runs, "environment", lambda: {n: stored[n] for n in environment})
+    monkeypatch.setattr(
+        runs,
+        "environment",
+        lambda: environment | {n: stored[n] for n in environment if n in stored},
+    )
     (config,) = flags.read([*argv, f"--out={tmp_path / name}"], [digits.CONFIG], {})
     study = config.make_study("digits", events.append)
     with study.hold():

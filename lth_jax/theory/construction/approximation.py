@@ -29,12 +29,13 @@ class Construction(NamedTuple):
     candidates: Tree  # float32: the random network before anything was done to it
     weights: Tree  # float32: candidates + Y on the kept even entries, |Y| <= ε exactly
     masks: Tree  # bool: all of weight1 (the structural diagonal), the subsets of weight2
-    found: list[npt.NDArray[np.bool_]]  # per layer [halves, in, out]: within η before rounding
+    # Per layer [halves, in, out]: within η, or, by certificate, an error of 0; before rounding.
+    found: list[npt.NDArray[np.bool_]]
     layout: random_network.Layout  # with the key, what draws the candidates again
 
 
-class _Layer(NamedTuple):
-    """One layer, found: its blocks of the three trees, `found` and its width."""
+class FoundLayer(NamedTuple):
+    """One layer's blocks of the three trees, `found` and its width."""
 
     candidates: Block
     weights: Block
@@ -118,7 +119,7 @@ def approximate(
         _layer(settings, index, weights, scale, *aim)
         for index, (weights, scale, aim) in enumerate(zip(matrices, scales, aims, strict=True))
     ]
-    return _assemble(settings, matrices, scales, layers)
+    return assemble(matrices, scales, layers, halves, candidates)
 
 
 def _per_layer(
@@ -160,7 +161,7 @@ def _layer(
     scale: float,
     eta: float,
     width: int | None,
-) -> _Layer:
+) -> FoundLayer:
     """Finds the weights [out, in] of one target layer; `width` None takes the least."""
     shape = weights.shape[1], weights.shape[0]
     halves = []
@@ -188,22 +189,26 @@ def _layer(
         "weight2": marks["weight2"].astype(bool),
     }
     found = np.stack([half.found.reshape(shape) for half in halves])
-    return _Layer(center, moved, mask, found, n)
+    return FoundLayer(center, moved, mask, found, n)
 
 
-def _assemble(
-    settings: _Settings,
+def assemble(
     target: Sequence[npt.NDArray[np.float64]],
-    scales: tuple[float, ...],
-    layers: Sequence[_Layer],
+    scales: Sequence[float],
+    layers: Sequence[FoundLayer],
+    halves: int,
+    candidates: random_network.Kind,
+    units: tuple[tuple[int, ...], ...] = (),
 ) -> Construction:
+    """Puts layers together to a network; `units` as in its layout."""
     named = {random_network.block_name(i): layer for i, layer in enumerate(layers)}
     layout = random_network.Layout(
         sizes=(target[0].shape[1], *(w.shape[0] for w in target)),
         widths=tuple(layer.width for layer in layers),
-        halves=settings.halves,
-        candidates=settings.candidates,
-        scales=scales,
+        halves=halves,
+        candidates=candidates,
+        scales=tuple(scales),
+        units=units,
     )
     return Construction(
         model=random_network.as_model(layout),

@@ -1,5 +1,6 @@
 """What is known of a construction: its size, what theory says of it, and how far off it may be."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_jax.theory.construction import (
+    adaptive,
     approximation,
     error_search,
     network_certificate,
@@ -92,6 +94,48 @@ def widths_by_theory(
     return Widths(enough, mean_enough, mean_least)
 
 
+class Sizes(NamedTuple):
+    """Candidates per target weight by theorem, for tolerances that prove a certificate."""
+
+    proved: float | None
+    necessary: float | None
+
+
+def sizes_by_theory(
+    layout: random_network.Layout, eps: float, tolerances: Sequence[float], delta: float
+) -> Sizes:
+    """Sizes for the event that every weight is within its layer's tolerance.
+
+    It suffices for a certificate and is not necessary for it, which bears single failures.
+
+    Args:
+        layout: Of the network. Of one width: what suffices for all weights at once. With `units`:
+            the proved mean, over the draw of a layer given those above, of a network whose inputs
+            stop when all of their weights are within.
+        eps: Largest perturbation.
+        tolerances: [L].
+        delta: Probability that the event does not happen; of no matter with `units`.
+
+    Returns:
+        The sizes; None where the theorem does not speak of the candidates, or nothing suffices.
+    """
+    etas = [eta / scale for eta, scale in zip(tolerances, layout.scales, strict=True)]
+    if layout.candidates != "uniform" or min(etas) + eps == 0:
+        return Sizes(None, None)
+    shapes = list(zip(layout.sizes, layout.sizes[1:], strict=False))
+    sizes = [a * b for a, b in shapes]
+    if layout.units:
+        enough = [
+            adaptive.expected_units(functools.partial(bounds.candidates, eta, eps), outputs)
+            for eta, (_, outputs) in zip(etas, shapes, strict=True)
+        ]
+    else:
+        share = delta / sum(sizes)
+        enough = [bounds.candidates(eta, eps, share) for eta in etas]
+    least = [bounds.lower_by_density(eta, eps, 1 - delta) for eta in etas]
+    return Sizes(*(float(np.average(n, weights=sizes)) for n in (enough, least)))
+
+
 def examine(
     built: approximation.Construction,
     target: Sequence[npt.NDArray[Any]],
@@ -106,8 +150,9 @@ def examine(
         data: [n, d] inputs in the domain; may be empty.
         rng: Of random inputs.
     """
-    layers = random_network.effective(built.weights, built.masks, built.layout.scales)
-    domain: network_certificate.Domain = "ball" if built.layout.halves == 2 else "cube"
+    layout = built.layout
+    layers = random_network.effective(built.weights, built.masks, layout.scales, layout.units)
+    domain: network_certificate.Domain = "ball" if layout.halves == 2 else "cube"
     bound = network_certificate.bound(target, layers, domain)
     found = error_search.search(target, layers, data, rng, domain)
     return Examination(domain, bound, found, bound.value >= found.value + bound.rounding)

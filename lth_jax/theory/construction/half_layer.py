@@ -111,8 +111,30 @@ class HalfLayer:
         center = np.stack(self.rows[:n]) if n else np.zeros((0, m), np.float32)
         mask = np.zeros((n, m), bool)
         mask[: len(self.mask)] = self.mask[:n]
-        wanted = np.where(mask, center + self.moves, center)
-        if bits is None:
-            return center, quantization.carried(center, wanted, mask, self.eps), mask
-        levels = quantization.levels_of(center, wanted, mask, self.eps, bits)
-        return center, quantization.rebuild(center, levels, self.eps, bits), mask
+        return center, moved(center, mask, self.moves, self.eps, bits), mask
+
+
+def moved(
+    center: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+    moves: Floats,
+    eps: float,
+    bits: int | None,
+) -> npt.NDArray[np.float32]:
+    """The candidates with their perturbation as it is stored.
+
+    Args:
+        center: [n, m] float32 candidates.
+        mask: [n, m] bool: the subsets.
+        moves: [m]: what each member of a subset moves by, at most eps.
+        eps: Largest perturbation.
+        bits: Of a perturbation; None leaves it as float32.
+
+    Returns:
+        [n, m] float32.
+    """
+    wanted = np.where(mask, center + moves, center)
+    if bits is None:
+        return quantization.carried(center, wanted, mask, eps)
+    levels = quantization.levels_of(center, wanted, mask, eps, bits)
+    return quantization.rebuild(center, levels, eps, bits)

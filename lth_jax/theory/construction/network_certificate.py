@@ -126,7 +126,8 @@ def _first_entrywise(parts: _Parts, layer: Layer, w: Matrix, domain: Domain) -> 
     return [_up(x.sum(axis=1), k) for x in named]
 
 
-def _entrywise(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain) -> float:
+def entrywise(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain = "cube") -> float:
+    """The entrywise bound alone, without room for rounding an evaluation; see `bound`."""
     for index, (w, layer) in enumerate(zip(target, layers, strict=True)):
         parts = _parts(w, layer.plus, layer.plus_error)
         if index == 0:
@@ -230,6 +231,6 @@ def bound(
         raise ValueError("expected two networks of the same shapes.")
     if domain not in DOMAINS:
         raise ValueError(f"expected a domain of {DOMAINS}, got {domain!r}.")
-    entrywise, l2 = _entrywise(target, layers, domain), _l2(target, layers, domain)
+    by_entries, l2 = entrywise(target, layers, domain), _l2(target, layers, domain)
     rounding = _evaluation_rounding(target, layers)
-    return Bound(float(_up(min(entrywise, l2) + 2 * rounding, 2)), entrywise, l2, rounding)
+    return Bound(float(_up(min(by_entries, l2) + 2 * rounding, 2)), by_entries, l2, rounding)

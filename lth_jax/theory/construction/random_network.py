@@ -2,7 +2,9 @@
 
 An odd layer is block-diagonal: each hidden unit sees one input. Its kept entries are stored
 elementwise, as `models.mlp.RedundantBlock` does: weight1 [r, in] of ±1 in place of a dense
-[in, r·in] matrix and a mask that keeps one entry per column.
+[in, r·in] matrix and a mask that keeps one entry per column. Any such mask is a choice that theorem
+2 allows: with `units` input j has the next units_j columns of the same random weight2, whose rows
+are one stream, and weight1 is [Σ units].
 """
 
 import functools
@@ -36,27 +38,36 @@ class Layout(NamedTuple):
     halves: int  # 1 or 2: copies of +x only, or of -x too
     candidates: Kind
     scales: tuple[float, ...]  # [L]: target layer / scale is what the theorem assumes
+    # [L] of [in]: units of each input of a layer, where they differ; `widths` has their largest.
+    units: tuple[tuple[int, ...], ...] = ()
 
     @property
-    def copies(self) -> tuple[int, ...]:
-        """Copies of each input in each odd layer, of both signs together: [L]."""
-        return tuple(self.halves * n for n in self.widths)
+    def hidden(self) -> tuple[int, ...]:
+        """Units of each odd layer, of both signs together: [L]."""
+        if self.units:
+            return tuple(map(sum, self.units))
+        inputs = self.sizes[:-1]
+        return tuple(self.halves * n * d for n, d in zip(self.widths, inputs, strict=True))
 
 
 class _Network(nn.Module):
-    sizes: Sequence[int]
-    copies: Sequence[int]
-    gains: Sequence[float]
+    layout: Layout
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [b, ...] inputs to [b, sizes[-1]] outputs."""
         x = x.reshape(len(x), -1)
-        last = len(self.copies) - 1
-        for index, (width, copies) in enumerate(zip(self.sizes[1:], self.copies, strict=True)):
-            x = mlp.RedundantBlock(width, copies, initializers.uniform)(x)
-            if index == last or self.gains[index] != 1:
-                x = jnp.multiply(x, jnp.float32(self.gains[index]))
+        layout, gains = self.layout, _gains(self.layout.scales)
+        last = len(gains) - 1
+        for index, width in enumerate(layout.sizes[1:]):
+            name, init = block_name(index), initializers.uniform
+            if layout.units:
+                x = mlp.AssignedBlock(width, layout.units[index], init, name=name)(x)
+            else:
+                copies = layout.halves * layout.widths[index]
+                x = mlp.RedundantBlock(width, copies, init, name=name)(x)
+            if index == last or gains[index] != 1:
+                x = jnp.multiply(x, jnp.float32(gains[index]))
             x = x if index == last else nn.relu(x)
         return x
 
@@ -115,11 +126,20 @@ def draw(key: jax.Array, layout: Layout) -> chex.ArrayTree:
 
     Returns:
         {"RedundantBlock_l": {"weight1": [r, in], "weight2": [r·in, out]}}, r = halves·width;
-        weight1 is +1 in its first half and −1 in the second (none at half width).
+        weight1 is +1 in its first half and −1 in the second (none at half width). With `units`
+        weight1 is [Σ units] of +1, and weight2 the first so many rows of the same.
     """
     tree = {}
     for layer, n in enumerate(layout.widths):
         shape = (layout.sizes[layer], layout.sizes[layer + 1])
+        if layout.units:
+            count = layout.hidden[layer]
+            rows = [
+                draw_copy(key, layer, 0, copy, shape, layout.candidates)
+                for copy in range(-(-count // shape[0]))
+            ]
+            tree[block_name(layer)] = assigned_block(jnp, jnp.concatenate(rows)[:count])
+            continue
         rows = [
             draw_copy(key, layer, half, copy, shape, layout.candidates)
             for half in range(layout.halves)
@@ -143,13 +163,36 @@ def block(xp: Any, rows: Sequence[Any], shape: tuple[int, int], n: int) -> dict[
     }
 
 
+def assigned_block(xp: Any, rows: Any) -> dict[str, Any]:
+    """One layer's {weight1, weight2} of a stream's rows [units in all, out]."""
+    return {"weight1": xp.ones(len(rows), xp.float32), "weight2": rows}
+
+
+def _owned(units: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """[in, max units]: which of so many places an input has a unit for."""
+    return np.arange(max(units, default=0)) < np.asarray(units)[:, None]
+
+
+def by_input(rows: Any, units: Sequence[int]) -> npt.NDArray[Any]:
+    """Rows [Σ units, ...], one input's after another's -> [max units, in, ...], filled with 0."""
+    own, rows = _owned(units), np.asarray(rows)
+    padded = np.zeros((*own.shape, *rows.shape[1:]), rows.dtype)
+    padded[own] = rows
+    return np.swapaxes(padded, 0, 1)
+
+
+def as_stream(padded: npt.NDArray[Any], units: Sequence[int]) -> npt.NDArray[Any]:
+    """[max units, in, ...] -> rows [Σ units, ...]: `by_input` undone."""
+    return np.asarray(np.swapaxes(padded, 0, 1)[_owned(units)])
+
+
 def as_model(layout: Layout) -> models.Model:
     """The network as an ordinary Model: inputs [b, ...] float32 -> logits [b, out].
 
     The product of the layers' scales multiplies the output, or, where float32 cannot hold it,
     parts of it the outputs of layers before. Its `init` draws the candidates.
     """
-    network = _Network(layout.sizes, layout.copies, _gains(layout.scales))
+    network = _Network(layout)
     example = jax.ShapeDtypeStruct((1, layout.sizes[0]), jnp.float32)
     apply = models.from_flax(network, example).apply
     return models.Model(lambda key: (draw(key, layout), {}), apply)
@@ -166,13 +209,16 @@ def layer_scale(weights: npt.NDArray[np.float64], kind: Kind) -> float:
     return math.ldexp(math.ceil(fraction * 256) / 256, exponent)
 
 
-def effective(weights: Any, masks: Any, scales: Sequence[float]) -> list[network_certificate.Layer]:
+def effective(
+    weights: Any, masks: Any, scales: Sequence[float], units: Sequence[Sequence[int]] = ()
+) -> list[network_certificate.Layer]:
     """What the stored masked weights sum to, per layer, scale included.
 
     Args:
         weights: Tree as of `draw`, float32.
         masks: Tree of bool like it.
         scales: [L], of the layout.
+        units: Of the layout.
 
     Returns:
         One Layer each, from the stored float32 weights by compensated sums; `minus` is None at
@@ -185,9 +231,13 @@ def effective(weights: Any, masks: Any, scales: Sequence[float]) -> list[network
             for tree in (weights, masks)
         )
         first = np.where(mask["weight1"], block["weight1"], 0).astype(np.float64)
-        copies, inputs = first.shape
-        second = block["weight2"].reshape(copies, inputs, -1)
-        kept = mask["weight2"].reshape(second.shape)
+        if units:
+            first, second, kept = (
+                by_input(rows, units[layer]) for rows in (first, block["weight2"], mask["weight2"])
+            )
+        else:
+            second = block["weight2"].reshape(*first.shape, -1)
+            kept = mask["weight2"].reshape(second.shape)
         plus, plus_error = _sums(second, kept, scale * np.maximum(first, 0))
         minus = minus_error = None
         if (block["weight1"] < 0).any():
