@@ -1,4 +1,4 @@
-"""What changes numbers beside settings: the key's implementation is fixed, the rest is on record."""
+"""What changes numbers beside settings: one kind of keys, and switches of jax on record."""
 
 import json
 

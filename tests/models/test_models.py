@@ -119,3 +119,90 @@ def test_the_papers_scores_start_where_the_paper_says():
     found = [bound(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(weights)]
     expected = [np.sqrt(2), np.sqrt(2 / 784)] + 3 * [np.sqrt(2), np.sqrt(2 / 500)]
     np.testing.assert_allclose(found, expected)
+
+
+class Switched(nn.Module):
+    """BatchNorm behind a switch that each class below names in its own way."""
+
+    def normed(self, x, averaged):
+        return nn.BatchNorm(use_running_average=averaged, momentum=0.5)(nn.Dense(3)(x))
+
+
+class Deterministic(Switched):
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        return self.normed(x, deterministic)
+
+
+class Training(Switched):
+    @nn.compact
+    def __call__(self, x, training=False):
+        return self.normed(x, not training)
+
+
+class IsTraining(Switched):
+    @nn.compact
+    def __call__(self, x, *, is_training):
+        return self.normed(x, not is_training)
+
+
+class Averaging(Switched):
+    @nn.compact
+    def __call__(self, x, use_running_average=True):
+        return self.normed(x, use_running_average)
+
+
+class Both(Switched):
+    @nn.compact
+    def __call__(self, x, train=False, deterministic=True):
+        return self.normed(x, deterministic or not train)
+
+
+class Learning(Switched):
+    @nn.compact
+    def __call__(self, x, learning=False):
+        return self.normed(x, not learning)
+
+
+class Frozen(Switched):
+    @nn.compact
+    def __call__(self, x, frozen=True):
+        return self.normed(x, frozen)
+
+
+@pytest.mark.parametrize(
+    ("module", "switch"),
+    [
+        *((kind, None) for kind in (Deterministic, Training, IsTraining, Averaging, Both)),
+        (Learning, "learning"),
+        (Frozen, "not frozen"),
+    ],
+)
+def test_a_switch_between_training_and_evaluation_is_found_or_named(module, switch, key):
+    x = jax.random.normal(key, (8, 5))
+    model = models.from_flax(module(), x, switch=switch)
+    weights, state = model.init(key)
+    logits, moved = model.apply(weights, state, x, train=True)
+    # Normalized by the batch itself: mean 0 and, but for the epsilon, variance 1.
+    assert np.allclose(np.mean(logits, axis=0), 0, atol=1e-5)
+    assert np.allclose(np.var(logits, axis=0), 1, atol=1e-2)
+    assert not is_equal(moved, state)
+    logits, same = model.apply(weights, state, x)
+    assert is_equal(same, state) and np.abs(np.mean(logits, axis=0)).max() > 1e-2
+
+
+def is_equal(a, b):
+    return all(jax.tree.leaves(jax.tree.map(lambda u, v: bool(np.array_equal(u, v)), a, b)))
+
+
+@pytest.mark.parametrize("module", [Learning, Frozen])
+def test_running_statistics_without_a_switch_are_refused(module, key):
+    model = models.from_flax(module(), jnp.zeros((8, 5)))
+    with pytest.raises(ValueError, match=f"{module.__name__}: .*running statistics.*switch="):
+        jax.eval_shape(model.init, key)
+
+
+@pytest.mark.parametrize("switch", ["train", "not there", "", "learning "])
+def test_a_switch_that_is_no_argument_is_refused(switch):
+    with pytest.raises(ValueError, match="^switch: Learning has no argument"):
+        models.from_flax(Learning(), jnp.zeros((8, 5)), switch=switch)
