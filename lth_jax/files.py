@@ -10,7 +10,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from lth_jax import errors
 
@@ -22,8 +22,16 @@ def cache_folder() -> pathlib.Path:
     """The user's cache folder of this project: lth_jax in XDG_CACHE_HOME, else in ~/.cache.
 
     It holds downloads, compiled programs and matplotlib's files.
+
+    Raises:
+        InputError: If there is neither.
     """
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    try:
+        root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    except RuntimeError:  # No HOME, and no entry in the system's list of users.
+        raise errors.InputError(
+            "no home folder is known: set XDG_CACHE_HOME to a folder for downloads and caches."
+        ) from None
     return pathlib.Path(root) / "lth_jax"
 
 
@@ -79,17 +87,30 @@ def read_regular(path: str | os.PathLike[str], limit: int, start: bytes = b"") -
     Raises:
         OSError: If it cannot be read, is no regular file, or is larger; `strerror` says which.
     """
-    name = pathlib.Path(path).name
-    _check_regular(os.stat(path), name)  # Before it is opened, which a device may notice.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as stream:
-        _check_regular(os.fstat(handle), name)
+    with open_regular(path) as stream:
         content = read_at_most(stream, len(start))
         if content == start:
             content += read_at_most(stream, limit + 1 - len(start))
     if len(content) > limit:
-        raise OSError(errno.EFBIG, f"{name} is larger than {limit} bytes")
+        raise OSError(errno.EFBIG, f"{pathlib.Path(path).name} is larger than {limit} bytes")
     return content
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a regular file for reading: a pipe or a device would block, or never end.
+
+    Raises:
+        OSError: If it cannot be read or is no regular file; `strerror` says which.
+    """
+    name = pathlib.Path(path).name
+    _check_regular(os.stat(path), name)  # Before it is opened, which a device may notice.
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    try:
+        _check_regular(os.fstat(stream.fileno()), name)
+    except OSError:
+        stream.close()
+        raise
+    return stream
 
 
 def _check_regular(found: os.stat_result, name: str) -> None:

@@ -5,6 +5,8 @@ of that dataclass are, by their own names: so no default and no check is written
 """
 
 import dataclasses
+import decimal
+import math
 import re
 import textwrap
 import types
@@ -102,7 +104,14 @@ def _parse_one(kind: Any, text: str) -> Any:
         if text.strip() not in known:
             raise ValueError(f"expected one of {', '.join(map(str, known))}")
         return text.strip()
-    return kind(text.strip())
+    value, plain = kind(text.strip()), text.strip().lower()
+    if kind in (int, float) and "_" in plain:
+        raise ValueError("expected a number without underscores")
+    if kind is float and value == 0 and decimal.Decimal(plain) != 0:
+        raise ValueError("too small for a number of 64 bits")
+    if kind is float and math.isinf(value) and "inf" not in plain:
+        raise ValueError("too large for a number of 64 bits")
+    return value
 
 
 def parse(kind: Any, text: str) -> Any:

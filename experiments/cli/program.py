@@ -18,8 +18,9 @@ from lth_jax.runs import locks
 EXIT_BAD_INPUT = 2
 STATUS = """\
 Exit status: 0 done; 1 the run could not go on (full disk, lost process); 2 bad input, nothing was
-touched; 3 the folder is in use; 130 and 143 stopped by SIGINT or SIGTERM, after saving. After 1, 3,
-130 and 143 the same command continues."""
+touched; 3 the folder is in use; 129, 130 and 143 stopped by SIGHUP, SIGINT or SIGTERM, after
+saving. After 1, 3, 129, 130 and 143 the same command continues."""
+MOST_DEVICES = 64  # More than most machines have cores; thousands take all memory.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,17 @@ class Machine:
     def __post_init__(self) -> None:
         if self.cpu_devices < 0:
             raise ValueError(f"cpu_devices must be at least 0, got {self.cpu_devices}.")
+        most = max(MOST_DEVICES, os.cpu_count() or 1)
+        if self.cpu_devices > most:
+            raise ValueError(f"cpu_devices must be at most {most}, got {self.cpu_devices}.")
 
 
 def start_backend(machine: Machine) -> None:
     """Sets the device count and the compile cache; only before JAX's backend has started."""
-    caches = _writable(files.cache_folder())
+    try:
+        caches = _writable(files.cache_folder())
+    except errors.InputError:  # Then without, as long as nothing is to be downloaded.
+        caches = False
     if caches:  # Else matplotlib makes folders of its own in the user's home.
         os.environ.setdefault("MPLCONFIGDIR", str(files.cache_folder() / "matplotlib"))
     import jax
@@ -52,6 +59,22 @@ def start_backend(machine: Machine) -> None:
     if machine.compile_cache and caches:
         set_jax("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
         set_jax("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _check_platforms() -> None:
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        named = os.environ.get("JAX_PLATFORMS")
+        if not named:
+            raise errors.RunError(f"JAX finds no device: {_one_line(error)}") from None
+        raise errors.InputError(f"JAX_PLATFORMS={named}: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _writable(folder: pathlib.Path) -> bool:
@@ -83,6 +106,10 @@ def main(
         The exit status, see STATUS.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        return _end("error: standard output is closed.", 1)
     for stream in (sys.stdout, sys.stderr):  # A terminal without ± is no reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -93,6 +120,7 @@ def main(
                 return 0
             config, machine = flags.read(argv, [config, Machine()], presets)
             start_backend(machine)
+            _check_platforms()
             run(config)
             sys.stdout.flush()
     except errors.InputError as error:

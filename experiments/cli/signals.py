@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: leave at once, or, while arrays are in the making, when they are safe."""
+"""SIGINT, SIGTERM, SIGHUP: leave at once or, while arrays are in the making, when they are safe."""
 
 import contextlib
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ONE_REQUEST = 2.0  # seconds
 
 _Handler = Callable[[int, FrameType | None], None]
@@ -29,8 +29,12 @@ class Pending:
     number: int | None = None
 
 
+_raised = Pending()
+
+
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
     del frame
+    _raised.number = number
     raise Stopped(number)
 
 
@@ -39,7 +43,8 @@ def _handled(handler: _Handler) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may; a program is always there.
         return
-    before = {number: signal.signal(number, handler) for number in _NUMBERS}
+    mine = [n for n in _NUMBERS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in mine}  # nohup stays nohup.
     try:
         yield
     finally:
@@ -47,14 +52,27 @@ def _handled(handler: _Handler) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def raised() -> contextlib.AbstractContextManager[None]:
-    """While this context lasts, the signals raise Stopped."""
-    return _handled(_raise)
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """While this context lasts, the signals raise Stopped; at the latest when it ends.
+
+    Libraries lose an exception that is raised in a callback or a destructor of theirs.
+    """
+    _raised.number = None
+    with _handled(_raise):
+        yield
+        _check()
+
+
+def _check() -> None:
+    if _raised.number is not None:
+        raise Stopped(_raised.number)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Pending]:
     """While this context lasts, the first signal is only noted; one more, later, raises Stopped."""
+    _check()
     pending = Pending()
     noted_at = 0.0
 

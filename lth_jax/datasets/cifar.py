@@ -84,7 +84,7 @@ def _check(path: pathlib.Path, blob: bytes, size: int, record: int, remedy: str)
 
 def _read_file(path: pathlib.Path, size: int, remedy: str) -> bytes:
     try:
-        with open(path, "rb") as stream:
+        with files.open_regular(path) as stream:
             return files.read_at_most(stream, size + 1)
     except FileNotFoundError:
         raise errors.InputError(f"{path}: no such file; {remedy}") from None
@@ -101,7 +101,8 @@ def _read_archive(path: pathlib.Path, sizes: dict[str, int], remedy: str) -> dic
         # bound on the whole also holds tar's own long headers, which tarfile reads in one piece.
         limit = sum(sizes.values()) + _MAX_OTHER_BYTES
         with (
-            gzip.open(path) as stream,
+            files.open_regular(path) as packed,
+            gzip.GzipFile(fileobj=packed) as stream,
             # Such a stream is read and nothing else, so it needs no more of a file's methods.
             tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream, limit)), mode="r|") as archive,
         ):

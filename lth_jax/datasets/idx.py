@@ -104,8 +104,11 @@ def _by(shape: tuple[int, ...]) -> str:
 def _read_at_most(path: pathlib.Path, limit: int, remedy: str) -> bytes:
     """The first `limit` bytes of a file after decompression, so that a gzip bomb stays small."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
-            return files.read_at_most(stream, limit)
+        with files.open_regular(path) as stream:
+            if path.suffix != ".gz":
+                return files.read_at_most(stream, limit)
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                return files.read_at_most(unpacked, limit)
     except FileNotFoundError:
         raise errors.InputError(f"{path}: no such file; {remedy}") from None
     except EOFError:

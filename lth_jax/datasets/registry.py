@@ -83,7 +83,10 @@ def load(
 
 def _folder(name: str, data_dir: str | pathlib.Path, remedy: str) -> pathlib.Path:
     """The folder with the files: the subfolder of the data set's name if there is one."""
-    root = pathlib.Path(data_dir).expanduser()
+    try:
+        root = pathlib.Path(data_dir).expanduser()
+    except RuntimeError:  # "~" of a user whom nobody knows.
+        raise errors.InputError(f"{data_dir}: no such home folder; {remedy}") from None
     if not root.is_dir():
         raise errors.InputError(f"{root}: expected a folder with the files of {name}; {remedy}")
     # The subfolder first: MNIST and Fashion-MNIST name their files alike.

@@ -68,7 +68,7 @@ def load(file: str | os.PathLike[str]) -> Archive:
     """
     file = pathlib.Path(file)
     try:
-        with gzip.open(file) as stream:
+        with files.open_regular(file) as packed, gzip.GzipFile(fileobj=packed) as stream:
             text = files.read_at_most(stream, _MOST)
         about, *rows = map(json.loads, text.splitlines())
         archive = Archive(about["commands"], about["config"], rows)

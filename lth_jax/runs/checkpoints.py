@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lth_jax import errors
+from lth_jax import errors, files
 
 KEPT = 2
 _ROOM = 1 << 16  # bytes that a checkpoint takes beside its arrays
@@ -97,13 +97,13 @@ def clear(folder: str | os.PathLike[str]) -> None:
 def _read(place: pathlib.Path) -> tuple[Any, dict[str, np.ndarray]]:
     from orbax import checkpoint as orbax
 
-    sums = json.loads((place / _SUMS).read_text())
+    sums = json.loads(files.read_regular(place / _SUMS, files.MOST_JSON))
     found = {str(file.relative_to(place)): _sum(file) for file in _files(place)}
     found.pop(_SUMS)
     if found != sums:
         odd = sorted(name for name in {*found, *sums} if found.get(name) != sums.get(name))
         raise ValueError(f"{odd[0]} is not what was written")
-    stored = json.loads((place / _META).read_text())
+    stored = json.loads(files.read_regular(place / _META, files.MOST_JSON))
     names, empty = stored["names"], stored["empty"]
     whole = {f"a{i}": name for i, name in enumerate(names) if name not in empty}
     # Said explicitly: as NumPy arrays, whatever devices they came from.

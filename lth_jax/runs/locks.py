@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lth_jax import errors
+from lth_jax import errors, files
 
 BUSY_STATUS = 3
 RUN, PARTS = ".lock", ".part-*.lock"  # names: a run's lock; those of its processes
@@ -135,7 +135,8 @@ def _signature() -> bytes:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes()[:1000])
+        with files.open_regular(path) as stream:
+            found = json.loads(files.read_at_most(stream, 1000))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

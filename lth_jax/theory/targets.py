@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from lth_jax import errors
+from lth_jax import errors, files
 
 _MOST_BYTES = 1 << 31
 _LARGEST = 1e30  # So that sums and scales stay finite in float32.
@@ -34,7 +34,7 @@ def load(path: str | pathlib.Path) -> Weights:
     """
     try:
         # Opened here, as np.load leaves a damaged archive open; the warnings are about odd headers.
-        with open(path, "rb") as file, warnings.catch_warnings():
+        with files.open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):

@@ -25,10 +25,15 @@ def shapes(problem: stage.Problem) -> stage.Initial:
     key = jax.eval_shape(lambda: numerics.key(0))
     try:
         found: stage.Initial = jax.eval_shape(lambda key: stage.initial(problem, key), key)
-    except (OverflowError, TypeError, MemoryError) as error:
+    except (OverflowError, TypeError, MemoryError, ZeroDivisionError) as error:
         if problem.model.architecture is None:
             raise
-        raise ValueError("width: the network is too large.") from error
+        small = isinstance(error, ZeroDivisionError)  # The standard deviation of no weights.
+        raise ValueError(f"width: the network is too {'small' if small else 'large'}.") from error
+    for path, leaf in jax.tree_util.tree_leaves_with_path(found.weights):
+        if leaf.size == 0:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"expected weights, got none in {name} of shape {leaf.shape}.")
     return found
 
 

@@ -1,0 +1,141 @@
+"""The program around a study, as a process: signals from its first line on, and odd machines."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import small_study
+
+from experiments.cli import flags
+from lth_jax import errors, files
+from lth_jax.datasets import idx
+from lth_jax.theory import targets
+
+
+def run(*argv, shell="", study="digits", **environment):
+    """A study as a program, after some shell code; nothing may be left of it."""
+    command = f'{shell}exec "$@"'
+    program = [sys.executable, "-m", f"experiments.{study}", *argv]
+    told = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    return subprocess.run(
+        ["bash", "-c", command, "bash", *program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=small_study.ROOT,
+        env=told,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--cpu_devices=100000", "error: --cpu_devices must be at most"),
+        ("--seeds=1_0", "error: --seeds=1_0: "),
+        ("--eps=0,1_0.5", "error: --eps=0,1_0.5: "),
+        ("--eps=1e-400", "error: --eps=1e-400: too small"),
+        ("--eps=1e400", "error: --eps=1e400: too large"),
+    ],
+)
+def test_numbers_that_would_be_taken_for_others_are_refused(tmp_path, capsys, flag, said):
+    assert small_study.main(tmp_path / "out", **dict([flag[2:].split("=", 1)])) == 2
+    assert capsys.readouterr().err.startswith(said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_as_they_are_usually_written_are_read():
+    assert flags.parse(tuple[float, ...], "0,-0.0,1e-320,inf,0e-999") == (
+        0,
+        0,
+        1e-320,
+        float("inf"),
+        0,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argv", "environment", "status", "said"),
+    [
+        (["--dataset=mnist", "--data_dir=~nosuchuser/x"], {}, 2, "~nosuchuser"),
+        ([], {"JAX_PLATFORMS": "nonsense"}, 2, "JAX_PLATFORMS"),
+        (["--width=1e-300"], {}, 2, "width"),
+    ],
+)
+def test_an_odd_setting_is_one_line(tmp_path, argv, environment, status, said):
+    ended = run(*argv, f"--out={tmp_path / 'out'}", **environment)
+    assert ended.returncode == status and ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ") and said in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_closed_standard_output_is_one_line(tmp_path):
+    ended = run(f"--out={tmp_path / 'out'}", shell="exec 1>&-; ")
+    assert ended.returncode == 1
+    assert ended.stderr == "error: standard output is closed.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_home_there_is_no_cache_folder(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def lost():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", lost)
+    with pytest.raises(errors.InputError, match="XDG_CACHE_HOME"):
+        files.cache_folder()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize("name", ["data", "data.gz"])
+def test_only_regular_files_are_read(tmp_path, kind, name):
+    place = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        place.mkdir()
+    signal.signal(signal.SIGALRM, _late)
+    signal.alarm(10)
+    try:
+        with pytest.raises(errors.InputError, match=name):
+            idx.read_file(place, (2, 2), "get it again")
+        with pytest.raises(errors.InputError, match=name):
+            targets.load(place)
+    finally:
+        signal.alarm(0)
+
+
+def _late(*_):
+    raise AssertionError("blocked")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_at_any_moment_is_one_line_and_its_status(tmp_path, plain, name, say):
+    number = getattr(signal, name)
+    heard = 0
+    for index in range(9):
+        out = tmp_path / str(index)
+        process = small_study.start(out)
+        time.sleep(0.4 + 0.4 * index**1.3)
+        process.send_signal(number)
+        shown, told = process.communicate(timeout=120)
+        if process.returncode == 0:  # It was done before.
+            assert "accuracy.png" in shown and told == ""
+            continue
+        heard += 1
+        assert process.returncode == 128 + number, told
+        assert told == f"stopped by {name}: the same command continues\n"
+        if out.exists() and index % 4 == 3:
+            assert small_study.main(out) == 0 and small_study.rows(out) == small_study.rows(plain)
+    say(f"{heard} of 9 were stopped")
+    assert heard >= 5
