@@ -180,6 +180,21 @@ def test_the_inputs_need_no_more_than_is_proved(layer):
     assert np.mean(seen) < proved < 20 * np.mean(seen)
 
 
+@pytest.mark.parametrize("part, units", [(0.9, 1), (0.98, 2)])
+def test_no_input_may_use_what_is_kept_for_the_others(part, units):
+    """With nothing used so far the last but one could take all: half a share is kept."""
+    weights = np.zeros((1, 15))
+    weights[0, 13] = part * 0.4
+    rows = np.zeros((450, 1), np.float32)
+    rows[14] = np.float32(weights[0, 13])  # Its second column is the weight.
+    weights[0, 13] = rows[14, 0] if units == 2 else weights[0, 13]
+    weighing = sensitivity.Weighing(np.ones((1, 1)), np.zeros((1, 1)))
+    found = adaptive.assign(
+        columns_of(weights, 0.0, rows), weighing, np.ones(15), np.full((1, 2), 0.4)
+    )
+    assert found.owners.units.tolist() == [1] * 13 + [units, 1]
+
+
 def test_the_expected_number_is_bounded_for_every_law_of_failure():
     # P(one weight is not within after n) = q^n, all alike: E n = Σ_n min(1, outputs q^n) at most.
     for q, outputs in ((0.5, 1), (0.5, 500), (0.9, 20)):
@@ -199,9 +214,13 @@ def test_a_dead_input_takes_a_column_and_costs_nothing(layer):
     assert not found.answers.bits.reshape(15, 20)[4].any()
 
 
+@pytest.mark.parametrize("guess", [1, 5, 16])
 @pytest.mark.parametrize("eps", [0.0, 0.05])
-def test_the_widths_are_the_least_ones_the_largest_layer_first(target, eps):
+def test_the_widths_are_the_least_ones_the_largest_layer_first(target, eps, guess, monkeypatch):
+    """Wherever the search begins: at 5, or from the guess, or from too many."""
     limit = 16
+    if guess > 1:
+        monkeypatch.setattr(certified, "_guess", lambda *_: guess)
     built = build(target, eps, "uniform", bits=None, limit=limit).built
     seen, room = {}, ALLOWED * (1 - 1e-5)
 
@@ -315,6 +334,27 @@ def test_weights_within_their_tolerances_are_certified(target, allowed):
         ]
         worst = max(worst, network_certificate.entrywise(target, layers))
     assert 0.3 * allowed < worst <= allowed
+
+
+def test_the_tolerances_are_met_with_equality_where_all_signs_agree():
+    target = [np.full((4, 3), 0.1), np.full((1, 4), 0.2)]
+    etas = sensitivity.tolerances(target, 0.3)
+    layers = [
+        network_certificate.Layer(w + eta, None, np.zeros_like(w), None)
+        for w, eta in zip(target, etas, strict=True)
+    ]
+    assert network_certificate.entrywise(target, layers) == pytest.approx(0.3, rel=1e-9)
+
+
+@pytest.mark.parametrize("assignment", construction.ASSIGNMENTS)
+def test_coarse_perturbations_are_certified_as_they_are_stored(target, assignment, monkeypatch):
+    """Three bits, and too little set aside for them at first: only the verifier sees that."""
+    monkeypatch.setattr(certified, "_MARGINS", (0.01, 1.05, 1.2, 1.5))
+    scales = [random_network.layer_scale(w, "uniform") for w in target]
+    allowed = 1.6 * sensitivity.rounding(target, scales, 0.04, 3)
+    for seed in range(3):
+        built = build(target, 0.04, assignment, allowed, seed, bits=3).built
+        assert network_certificate.bound(target, layers_of(built)).value <= allowed
 
 
 def test_the_rounding_that_is_set_aside_is_what_rounding_costs():
