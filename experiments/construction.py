@@ -105,7 +105,7 @@ def describe(
 ) -> dict[str, Any]:
     """What is known of a network, by the names that it has in construction.json."""
     layout, bound = built.layout, seen.bound
-    theory = construction.widths_by_theory(layout, eps, config.eta, config.delta)
+    theory = construction.widths_by_theory(layout, given.target, eps, config.eta, config.delta)
     return {
         "n": max(layout.widths),
         "widths": list(layout.widths),

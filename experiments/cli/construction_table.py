@@ -21,7 +21,6 @@ FIELDS = (
     "seconds",
     "over_parameterization",
     "proved_over_parameterization",
-    "necessary_over_parameterization",
 )
 HEAD = (
     "      ε  key    n per layer     proved to do it      kept certificate     found"

@@ -31,7 +31,8 @@ class Widths(NamedTuple):
 
     proved_widths: list[int]  # per layer and half, that suffice for all weights at once
     proved_over_parameterization: float  # the same, over all layers and halves
-    necessary_over_parameterization: float  # that one weight needs to be reached with p = 1/2
+    necessary_widths: list[int]  # per layer and half, below which that is less probable
+    necessary_for_all: float  # the same, over all layers and halves
 
 
 class Examination(NamedTuple):
@@ -61,14 +62,21 @@ def counts(built: approximation.Construction) -> Counts:
 
 
 def widths_by_theory(
-    layout: random_network.Layout, eps: float, eta: float, delta: float
+    layout: random_network.Layout,
+    target: Sequence[npt.NDArray[Any]],
+    eps: float,
+    eta: float,
+    delta: float,
 ) -> Widths | None:
-    """Candidates per weight that suffice for all weights at once, and that one weight needs.
+    """Candidates per weight that suffice, and that are necessary, for one and the same event.
 
-    By `bounds`, for each layer; one of scale s has its weights and η divided by s.
+    That is: every weight is within η, with probability 1 − δ. By `bounds.fixed_target` and
+    `bounds.necessary`, as every weight has candidates of its own; a layer of scale s has its
+    weights and η divided by s.
 
     Args:
         layout: Of the network; its widths are not used.
+        target: The matrices [out, in]: only weights above η make candidates necessary.
         eps: Largest perturbation.
         eta: Largest error of a target weight.
         delta: Probability to fail, spread over all weights and halves.
@@ -84,12 +92,16 @@ def widths_by_theory(
     etas = [eta / scale for scale in layout.scales]
     if min(etas) + eps == 0:  # η / scale underflows.
         return None
-    enough = [int(bounds.candidates(e, eps, share)) for e in etas]
-    least = [int(bounds.lower_by_density(e, eps, 0.5)) for e in etas]
+    enough = [int(bounds.fixed_target(e, eps, share)) for e in etas]
+    large = [layout.halves * int((np.abs(w) > eta).sum()) for w in target]
+    least = [
+        int(bounds.necessary(e, eps, 1 - delta, count)) if count else 0
+        for e, count in zip(etas, large, strict=True)
+    ]
     mean_enough, mean_least = (
         layout.halves * float(np.average(widths, weights=sizes)) for widths in (enough, least)
     )
-    return Widths(enough, mean_enough, mean_least)
+    return Widths(enough, mean_enough, least, mean_least)
 
 
 def examine(
