@@ -11,7 +11,8 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> figure.Figure:
     """Candidates per target weight over ε against the bounds, and how near the network is.
 
     Args:
-        rows: The objects of construction.json; keys of one ε are averaged, and all are shown.
+        rows: The objects of construction.json; keys of one ε are averaged, and all are shown. What
+            an object made before does not hold is left out.
         delta: With what probability the proved width may fail.
 
     Returns:
@@ -23,7 +24,7 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> figure.Figure:
     smallest = min((eps for eps in epsilons if eps > 0), default=1.0)
 
     def line(panel: axes.Axes, name: str, style: str, label: str) -> None:
-        cells = [(eps, [r[name] for r in rows if r["eps"] == eps]) for eps in epsilons]
+        cells = [(eps, [r.get(name) for r in rows if r["eps"] == eps]) for eps in epsilons]
         cells = [(eps, values) for eps, values in cells if None not in values]
         (drawn,) = panel.plot(
             [eps for eps, _ in cells], [np.mean(v) for _, v in cells], style, label=label
@@ -33,7 +34,7 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> figure.Figure:
 
     line(left, "proved_over_parameterization", "v--", f"suffices for all weights, δ = {delta:g}")
     line(left, "over_parameterization", "o-", "needed here")
-    line(left, "necessary_over_parameterization", "^:", "one weight needs, p = 1/2")
+    line(left, "necessary_for_all", "^:", f"necessary for all weights, δ = {delta:g}")
     left.set(ylabel="candidates per target weight", xlabel="ε", ylim=(0, None))
     line(right, "certificate", "v--", "certified")
     line(right, "largest_error_found", "o-", "largest found")
