@@ -1,6 +1,7 @@
 """Tickets: bit for bit from a seed, or a refusal; damage is seen; any framework can read them."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 
@@ -162,8 +163,6 @@ FORGED = [
 
 @pytest.mark.parametrize("forge", range(len(FORGED)))
 def test_a_forged_header_with_a_right_checksum_is_one_line(tmp_path, forge):
-    import hashlib
-
     content = (FIXTURES / "uniform.ticket").read_bytes()[:-32]
     start = len(tickets.MAGIC) + 8
     end = start + int.from_bytes(content[start - 8 : start], "little")
@@ -204,6 +203,44 @@ def test_a_ticket_made_before_is_read_as_before(name):
     assert jax.tree.map(np.shape, again.weights) == jax.tree.map(np.shape, shapes)
     logits, _ = tickets.model_of(again.origin).apply(again.weights, {}, example)
     assert logits.shape == (1, 2 if name == "construction" else 3)
+
+
+UNITS = [
+    [[2, 2, 2, 2]],
+    [[2, 2, 2], [1, 1, 1, 1, 1]],
+    [[2, 2, 2, -2], [1, 1, 1, 1, 1]],
+    [[2, 2, 2, 10**9], [1, 1, 1, 1, 1]],
+    [[2, 2, 2, 2.0], [1, 1, 1, 1, 1]],
+    [[2, 2, 2, 2], [True] * 5],
+    [2, 1],
+    "22",
+    7,
+]
+
+
+@pytest.mark.parametrize("units", UNITS, ids=str)
+def test_forged_units_are_one_line(tmp_path, units):
+    """The ticket itself gives its 4 and 5 inputs 2 units and 1."""
+    layout = random_network.Layout(
+        (4, 5, 3), (2, 1), 1, "uniform", (1.0, 1.0), ((2, 2, 2, 2), (1, 1, 1, 1, 1))
+    )
+    drawn = origin.ConstructionOrigin(1, layout)
+    weights = random_network.draw(jax.random.key(1), layout)
+    masks = jax.tree.map(lambda w: np.ones(w.shape, bool), weights)
+    path = tmp_path / "a"
+    tickets.save(path, weights, weights, masks, drawn)
+    assert tickets.load(path).origin == drawn
+    content = path.read_bytes()[:-32]
+    start = len(tickets.MAGIC) + 8
+    end = start + int.from_bytes(content[start - 8 : start], "little")
+    header = json.loads(content[start:end])
+    header["init"]["units"] = units
+    text = json.dumps(header).encode()
+    forged = tickets.MAGIC + len(text).to_bytes(8, "little") + text + content[end:]
+    path.write_bytes(forged + hashlib.sha256(forged).digest())
+    with pytest.raises(errors.InputError) as caught:
+        tickets.load(path)
+    assert "\n" not in str(caught.value)
 
 
 def plain(weights):
