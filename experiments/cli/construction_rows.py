@@ -88,7 +88,7 @@ def _of_tolerance(
     found_at = time.perf_counter()
     known = _known(config, given, built, cell, folder)
     layout = built.layout
-    theory = construction.widths_by_theory(layout, cell.eps, eta, config.delta)
+    theory = construction.widths_by_theory(layout, given.target, cell.eps, eta, config.delta)
     return {
         "eps": cell.eps,
         "eta": eta,
@@ -126,7 +126,7 @@ def _of_certificate(
     if not known["certificate"] <= allowed:
         raise errors.RunError(f"{cell.name}: certified {known['certificate']}, over {allowed}.")
     theory = construction.sizes_by_theory(
-        least.built.layout, cell.eps, least.tolerances, config.delta
+        least.built.layout, given.target, cell.eps, least.tolerances, config.delta
     )
     return {
         "eps": cell.eps,

@@ -100,7 +100,6 @@ BY_TOLERANCE = Table(
         "largest_error_on_data",
         "float32_bytes",
         "proved_over_parameterization",
-        "necessary_over_parameterization",
     ),
     head="      ε  key    n per layer     proved to do it      kept certificate     found"
     "  accuracy (target)   bytes, of float32    s",

@@ -13,7 +13,8 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> plots.Figure:
     """Candidates per target weight over ε against the bounds, and how near the network is.
 
     Args:
-        rows: The objects of construction.json; keys of one ε are averaged, and all are shown.
+        rows: The objects of construction.json; keys of one ε are averaged, and all are shown. What
+            an object made before does not hold is left out.
         delta: With what probability the proved width may fail.
 
     Returns:
@@ -24,7 +25,7 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> plots.Figure:
     epsilons = sorted({row["eps"] for row in rows})
 
     def line(panel: axes.Axes, name: str, index: int, label: str) -> None:
-        cells = [(eps, [r[name] for r in rows if r["eps"] == eps]) for eps in epsilons]
+        cells = [(eps, [r.get(name) for r in rows if r["eps"] == eps]) for eps in epsilons]
         cells = [(eps, values) for eps, values in cells if None not in values]
         look = plots.style(index)
         means = [np.mean(values) for _, values in cells]
@@ -35,7 +36,7 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> plots.Figure:
 
     line(left, "proved_over_parameterization", 1, f"suffices for all weights, δ = {delta:g}")
     line(left, "over_parameterization", 0, "needed here")
-    line(left, "necessary_over_parameterization", 2, "one weight needs, p = 1/2")
+    line(left, "necessary_for_all", 2, f"necessary for all weights, δ = {delta:g}")
     left.set_ylabel("candidates per target weight")
     left.set_ylim(0, 1.08 * left.get_ylim()[1])
     line(right, "certificate", 1, "certified")

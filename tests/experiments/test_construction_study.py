@@ -60,9 +60,9 @@ def test_program_builds_certifies_and_stores(out):
         assert row["target_accuracy"] > 0.9
         assert abs(row["ticket_accuracy"] - row["target_accuracy"]) <= 0.02
         assert ticket_of(out, row).stat().st_size == row["ticket_bytes"] < row["float32_bytes"] / 4
-        # Beside the least width stand what suffices and what one weight needs.
+        # Beside the least width stand what suffices and what is necessary for the same event.
         assert all(a <= b for a, b in zip(row["widths"], row["proved_widths"], strict=True))
-        assert row["necessary_over_parameterization"] <= row["over_parameterization"]
+        assert 0 < row["necessary_for_all"] <= row["proved_over_parameterization"]
     assert (out / "construction.png").stat().st_size > 0
 
 

@@ -176,7 +176,8 @@ def test_the_inputs_need_no_more_than_is_proved(layer):
                 within.append(reached.all())
     assert len(within) > 40 and not any(within)
     layout = random_network.Layout((15, 20), (1,), 1, "uniform", (1.0,), ((1,) * 15,))
-    proved = construction.sizes_by_theory(layout, eps, [found.tolerance], 0.05).proved
+    theory = construction.sizes_by_theory(layout, [weights], eps, [found.tolerance], 0.05)
+    proved = theory.proved
     assert np.mean(seen) < proved < 20 * np.mean(seen)
 
 
@@ -195,6 +196,7 @@ def test_no_input_may_use_what_is_kept_for_the_others(part, units):
     assert found.owners.units.tolist() == [1] * 13 + [units, 1]
 
 
+<<<<<<< HEAD
 def test_the_expected_number_is_bounded_for_every_law_of_failure():
     # P(one weight is not within after n) = q^n, all alike: E n = Σ_n min(1, outputs q^n) at most.
     for q, outputs in ((0.5, 1), (0.5, 500), (0.9, 20)):
@@ -203,6 +205,20 @@ def test_the_expected_number_is_bounded_for_every_law_of_failure():
             lambda p, q=q: max(np.ceil(np.log(p) / np.log(q)), 0.0), outputs
         )
         assert series <= bound + 1e-9 and bound <= 2 * series + 2
+=======
+def test_the_mean_that_the_signs_demand_is_that_of_their_lottery():
+    eps, weights = 0.3, 12
+    rng = np.random.default_rng(1)
+    target = np.full((weights, 3), 0.4) * rng.choice([-1, 1], (weights, 3))
+    layout = random_network.Layout((3, weights), (1,), 1, "uniform", (1.0,), ((1, 1, 1),))
+    theory = construction.sizes_by_theory(layout, [target], eps, [1e-4], 0.05)
+    # A candidate below -ε is of no use to a positive weight: until each has seen another one.
+    x = rng.uniform(-1, 1, (20000, weights, 60))
+    first = (x > -eps).argmax(axis=2).max(axis=1) + 1
+    error = first.std() / np.sqrt(len(first))
+    assert abs(first.mean() - theory.necessary) < 4 * error
+    assert theory.necessary < theory.proved
+>>>>>>> w2-adaptive
 
 
 def test_a_dead_input_takes_a_column_and_costs_nothing(layer):

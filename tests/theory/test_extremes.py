@@ -51,8 +51,10 @@ def test_no_error_and_no_perturbation_need_infinitely_many_candidates():
     for bound in (bounds.lower_by_volume, lambda *a: bounds.lower_by_density(*a, 0.5)):
         assert bound(0.0, 0.0) == math.inf
     layout = random_network.Layout((2, 2), (3,), 1, "uniform", (2.0,))
-    assert examination.widths_by_theory(layout, 0.0, 0.0, 0.1) is None
-    assert examination.widths_by_theory(layout, 0.0, TINY, 0.1) is None  # η/scale is 0.
+    assert examination.widths_by_theory(layout, [np.eye(2)], 0.0, 0.0, 0.1) is None
+    assert (
+        examination.widths_by_theory(layout, [np.eye(2)], 0.0, TINY, 0.1) is None
+    )  # η/scale is 0.
     with pytest.raises(ValueError, match="eta"):
         construction.approximate([np.eye(2)], jax.random.key(0), 0.0, 0.0, nonnegative_input=True)
     built = construction.approximate(

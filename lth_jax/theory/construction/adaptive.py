@@ -6,7 +6,6 @@ stops at the first n whose best subsets cost at most its threshold, at every out
 come: so the network is one that was drawn beforehand, and only its odd mask is a choice.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from lth_jax.theory.construction import sensitivity, stream
 
 Floats = npt.NDArray[np.float64]
 FLOOR = 0.5  # The part of an equal share that every input's threshold keeps, whatever came before.
-_TAIL = 20  # Halvings of a probability, past which little counts.
 _PRIOR = 4  # As if so many inputs before the first had used up their thresholds.
 _SKIP = 0.8  # Columns passed over per halving that is still missing: about what each one brings.
 
@@ -107,24 +105,3 @@ def _until(
         base, low = probed[0], n
         step = max(1, int(_SKIP * np.log2(max(ratio, 1.0))))
     raise ValueError(f"expected an input to be near enough with {low} candidates per weight.")
-
-
-def expected_units(width: Callable[[float], float], outputs: int) -> float:
-    """Bounds E n of an input that has stopped once all its weights are within a tolerance (ours).
-
-    With N(p) = width(p / outputs), P(n > N(p)) <= p by a union over its weights alone, so
-    E n = ∫ P(n > t) dt <= N(1/2) + Σ_k (N(2^-(k+1)) − N(2^-k)) 2^-k. Behind the last N each further
-    block of as many columns fails by itself, with probability at most p again: 2·N·p in all.
-
-    Args:
-        width: δ -> candidates by which one fixed weight is within, but for a probability δ.
-        outputs: Weights of an input.
-
-    Returns:
-        The bound, at least 1, as an input takes a column at least; inf if no number is enough.
-    """
-    enough = [max(width(2.0**-k / outputs), 1.0) for k in range(1, _TAIL + 1)]
-    total = enough[0] + 2 * enough[-1] * 2.0**-_TAIL
-    for k, (fewer, more) in enumerate(zip(enough, enough[1:], strict=False), start=1):
-        total += max(more - fewer, 0.0) * 2.0**-k
-    return total

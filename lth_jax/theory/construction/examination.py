@@ -1,6 +1,5 @@
 """What is known of a construction: its size, what theory says of it, and how far off it may be."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_jax.theory.construction import (
-    adaptive,
     approximation,
     error_search,
     network_certificate,
@@ -33,7 +31,8 @@ class Widths(NamedTuple):
 
     proved_widths: list[int]  # per layer and half, that suffice for all weights at once
     proved_over_parameterization: float  # the same, over all layers and halves
-    necessary_over_parameterization: float  # that one weight needs to be reached with p = 1/2
+    necessary_widths: list[int]  # per layer and half, below which that is less probable
+    necessary_for_all: float  # the same, over all layers and halves
 
 
 class Examination(NamedTuple):
@@ -63,14 +62,21 @@ def counts(built: approximation.Construction) -> Counts:
 
 
 def widths_by_theory(
-    layout: random_network.Layout, eps: float, eta: float, delta: float
+    layout: random_network.Layout,
+    target: Sequence[npt.NDArray[Any]],
+    eps: float,
+    eta: float,
+    delta: float,
 ) -> Widths | None:
-    """Candidates per weight that suffice for all weights at once, and that one weight needs.
+    """Candidates per weight that suffice, and that are necessary, for one and the same event.
 
-    By `bounds`, for each layer; one of scale s has its weights and η divided by s.
+    That is: every weight is within η, with probability 1 − δ. By `bounds.fixed_target` and
+    `bounds.necessary`, as every weight has candidates of its own; a layer of scale s has its
+    weights and η divided by s.
 
     Args:
         layout: Of the network; its widths are not used.
+        target: The matrices [out, in]: only weights above η make candidates necessary.
         eps: Largest perturbation.
         eta: Largest error of a target weight.
         delta: Probability to fail, spread over all weights and halves.
@@ -86,12 +92,16 @@ def widths_by_theory(
     etas = [eta / scale for scale in layout.scales]
     if min(etas) + eps == 0:  # η / scale underflows.
         return None
-    enough = [int(bounds.candidates(e, eps, share)) for e in etas]
-    least = [int(bounds.lower_by_density(e, eps, 0.5)) for e in etas]
+    enough = [int(bounds.fixed_target(e, eps, share)) for e in etas]
+    large = [layout.halves * int((np.abs(w) > eta).sum()) for w in target]
+    least = [
+        int(bounds.necessary(e, eps, 1 - delta, count)) if count else 0
+        for e, count in zip(etas, large, strict=True)
+    ]
     mean_enough, mean_least = (
         layout.halves * float(np.average(widths, weights=sizes)) for widths in (enough, least)
     )
-    return Widths(enough, mean_enough, mean_least)
+    return Widths(enough, mean_enough, least, mean_least)
 
 
 class Sizes(NamedTuple):
@@ -102,16 +112,22 @@ class Sizes(NamedTuple):
 
 
 def sizes_by_theory(
-    layout: random_network.Layout, eps: float, tolerances: Sequence[float], delta: float
+    layout: random_network.Layout,
+    target: Sequence[npt.NDArray[Any]],
+    eps: float,
+    tolerances: Sequence[float],
+    delta: float,
 ) -> Sizes:
-    """Sizes for the event that every weight is within its layer's tolerance.
+    """Sizes for the event that every weight is within its layer's tolerance, before rounding.
 
     It suffices for a certificate and is not necessary for it, which bears single failures.
 
     Args:
-        layout: Of the network. Of one width: what suffices for all weights at once. With `units`:
-            the proved mean, over the draw of a layer given those above, of a network whose inputs
-            stop when all of their weights are within.
+        layout: Of the network. Of one width: what suffices, and is necessary, for all weights of
+            the network at once with probability 1 − δ. With `units`: bounds of the mean size, over
+            the draw of each layer given those above, where an input takes columns until all of its
+            weights are within; the one from below by the lottery of signs.
+        target: The matrices [out, in]: only weights above a tolerance make candidates necessary.
         eps: Largest perturbation.
         tolerances: [L].
         delta: Probability that the event does not happen; of no matter with `units`.
@@ -122,18 +138,31 @@ def sizes_by_theory(
     etas = [eta / scale for eta, scale in zip(tolerances, layout.scales, strict=True)]
     if layout.candidates != "uniform" or min(etas) + eps == 0:
         return Sizes(None, None)
-    shapes = list(zip(layout.sizes, layout.sizes[1:], strict=False))
-    sizes = [a * b for a, b in shapes]
+    sizes = [matrix.size for matrix in target]
+    large = [np.abs(w) > eta for w, eta in zip(target, tolerances, strict=True)]
     if layout.units:
         enough = [
-            adaptive.expected_units(functools.partial(bounds.candidates, eta, eps), outputs)
-            for eta, (_, outputs) in zip(etas, shapes, strict=True)
+            max(bounds.expected_until_all(eta, eps, len(w)), 1.0)
+            for eta, w in zip(etas, target, strict=True)
         ]
+        least = [_mean_by_signs(eps, some.sum(axis=0)) for some in large]
     else:
-        share = delta / sum(sizes)
-        enough = [bounds.candidates(eta, eps, share) for eta in etas]
-    least = [bounds.lower_by_density(eta, eps, 1 - delta) for eta in etas]
-    return Sizes(*(float(np.average(n, weights=sizes)) for n in (enough, least)))
+        enough = [bounds.fixed_target(eta, eps, delta / sum(sizes)) for eta in etas]
+        least = [
+            bounds.necessary(eta, eps, 1 - delta, int(some.sum())) if some.any() else 0.0
+            for eta, some in zip(etas, large, strict=True)
+        ]
+    proved, necessary = (float(np.average(n, weights=sizes)) for n in (enough, least))
+    return Sizes(proved if proved < np.inf else None, necessary)
+
+
+def _mean_by_signs(eps: float, weights: npt.NDArray[np.int64]) -> float:
+    """The mean over inputs of Σ_n P(the signs of n candidates rule some of its weights out)."""
+    ruled_out, total = 1.0, np.zeros(len(weights))
+    while ruled_out * float(weights.max()) > 1e-12:
+        total += 1 - (1 - ruled_out) ** weights
+        ruled_out *= (1 - min(eps, 1.0)) / 2
+    return float(np.maximum(total, 1.0).mean())
 
 
 def examine(

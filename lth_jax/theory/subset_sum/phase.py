@@ -39,8 +39,8 @@ def cells(
                 values = (coverage.quantile(column, p), low, high)
                 row[name], *interval = (int(v) if np.isfinite(v) else None for v in values)
                 row[f"{name}_interval"] = interval
-            row["sufficient50"] = bounds.candidates(eta, eps, 0.5)
-            row["sufficient90"] = bounds.candidates(eta, eps, 0.1)
+            row["sufficient50"] = bounds.every_target(eta, eps, 0.5)
+            row["sufficient90"] = bounds.every_target(eta, eps, 0.1)
             row["necessary_volume"] = bounds.lower_by_volume(eta, eps)
             row["necessary50"] = bounds.lower_by_density(eta, eps, 0.5)
             row["necessary90"] = bounds.lower_by_density(eta, eps, 0.9)

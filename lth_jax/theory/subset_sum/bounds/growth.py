@@ -1,13 +1,9 @@
-"""How many candidates an ε-perturbed random subset sum needs: one function per statement.
+"""How many candidates suffice for every target at once, by a potential that each one raises.
 
-Candidates are x_i iid U[-1, 1], targets z in W = [-1/2, 1/2], |y_i| <= ε; n suffice at η if every z
-in W has an error <= η. Published: Lueker (1998); Xiong, Liao and Kyrillidis (2023, theorem 1).
-`candidates` and the two lower bounds are ours.
+Published: Lueker (1998); Xiong, Liao and Kyrillidis (2023, theorem 1). `candidates` is ours.
 """
 
-import functools
 import math
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -127,102 +123,14 @@ def candidates(eta: float, eps: float, delta: float) -> float:
     return min(_candidates_at(eta, value, delta) for value in smaller)
 
 
-def _check(eta: float, eps: float, probability: float = 0.5) -> None:
+def check(eta: float, eps: float, probability: float = 0.5) -> None:
+    """Refuses what no bound fits.
+
+    Raises:
+        ValueError: If eta or eps is negative or no number, or the probability outside [0, 1].
+    """
     if not (eta >= 0 and eps >= 0 and 0 <= probability <= 1):
         raise ValueError(
             "expected eta, eps >= 0 and a probability of 0 to 1, "
             f"got {eta}, {eps} and {probability}."
         )
-
-
-def _times(count: int, share: float) -> float:
-    """Count · share, also where the count is too large for a float."""
-    try:
-        return count * share
-    except OverflowError:
-        product = Fraction(count) * Fraction(share)
-        return float(product) if product < 1 else 1.0  # More than enough for every caller.
-
-
-def _surely_too_few(eta: float, eps: float, enough: float) -> int:
-    """A number of candidates, all n below which have 2^n·2(η+nε) < enough / 2."""
-    n = 0
-    while math.ldexp(min(1.0, 2 * (eta + (n + 1) * eps)), n) < enough / 2:
-        n += 1
-    return n
-
-
-def lower_by_volume(eta: float, eps: float) -> float:
-    """The least n with Σ_k C(n,k) min(1, 2η+2kε) >= 1: fewer candidates never cover W (ours).
-
-    The intervals that the subsets reach must have at least the measure of W. Holds for any draw.
-
-    Args:
-        eta: η >= 0.
-        eps: ε >= 0.
-
-    Returns:
-        The bound; inf if η = ε = 0.
-
-    Raises:
-        ValueError: If a value does not fit.
-    """
-    _check(eta, eps)
-    if eta == eps == 0:
-        return math.inf
-    n = _surely_too_few(eta, eps, 1.0)
-    while (
-        math.fsum(_times(math.comb(n, k), min(1.0, 2 * eta + 2 * k * eps)) for k in range(n + 1))
-        < 1
-    ):
-        n += 1
-    return n
-
-
-@functools.cache
-def peak_density(k: int) -> float:
-    """The largest density of a sum of k >= 1 iid U[-1, 1]: 1/2, 1/2, 3/8, 1/3, ... (Irwin-Hall)."""
-    total = sum((-1) ** j * math.comb(k, j) * (k - 2 * j) ** (k - 1) for j in range((k + 1) // 2))
-    return float(total / (math.factorial(k - 1) << k))  # Of integers: rounded once.
-
-
-def success_upper_bound(n: int, eta: float, eps: float) -> float:
-    """P(all z) is at most min(1,2η) + Σ_{k>=1} C(n,k) min(1, 2(η+kε) f_k) (ours).
-
-    A given z is reached by a given subset of size k with probability at most 2(η+kε)f_k, f_k the
-    peak density of its sum; integrate over z in W. The same sum without the empty set's
-    term bounds P of one fixed |z| > η.
-
-    Args:
-        n: Candidates.
-        eta: η >= 0.
-        eps: ε >= 0.
-
-    Returns:
-        The bound, at most 1.
-
-    Raises:
-        ValueError: If a value does not fit.
-    """
-    _check(eta, eps)
-    total = min(1.0, 2 * eta)
-    for k in range(1, n + 1):
-        if total >= 1:  # No term is negative.
-            break
-        total += _times(math.comb(n, k), min(1.0, 2 * (eta + k * eps) * peak_density(k)))
-    return min(1.0, total)
-
-
-def lower_by_density(eta: float, eps: float, probability: float) -> float:
-    """The least n with `success_upper_bound` >= `probability`; inf if η = ε = 0 (ours).
-
-    Raises:
-        ValueError: If a value does not fit.
-    """
-    _check(eta, eps, probability)
-    if eta == eps == 0:
-        return math.inf
-    n = _surely_too_few(eta, eps, probability)
-    while success_upper_bound(n, eta, eps) < probability:
-        n += 1
-    return n
