@@ -24,8 +24,9 @@ def over_parameterization(rows: Sequence[Mapping[str, Any]], delta: float) -> fi
     smallest = min((eps for eps in epsilons if eps > 0), default=1.0)
 
     def line(panel: axes.Axes, name: str, style: str, label: str) -> None:
-        cells = [(eps, [r.get(name) for r in rows if r["eps"] == eps]) for eps in epsilons]
-        cells = [(eps, values) for eps, values in cells if None not in values]
+        known = [row for row in rows if row.get(name) is not None]
+        cells = [(eps, [r[name] for r in known if r["eps"] == eps]) for eps in epsilons]
+        cells = [(eps, values) for eps, values in cells if values]
         (drawn,) = panel.plot(
             [eps for eps, _ in cells], [np.mean(v) for _, v in cells], style, label=label
         )
