@@ -8,8 +8,8 @@ Phase diagram of the minimal n over (η, ε), all z in [-1/2, 1/2]:
 How loose the bounds are, each beside what a simulation needs:
 
     python -m experiments.subset_sum --bounds
-    (.01, 0), one target: 7/10 at 50/90 % (1,000 trials), 11/18 proved, 6/7 necessary; 397,000 weights
-    at δ = .05: 51 proved (all-z growth: 114), 23 necessary; 2.0 min on 2 busy cores, 58f9f6d
+    (.01, 0), one target: 7/10 at 50/90 % (1,000 trials), 11/18 proved, 6/7 necessary; 397,000
+    weights at δ = .05: 51 proved, 23 necessary; 2.0 min on 2 busy cores, 58f9f6d
 
 Figure 2 on the published 784-500-10 target (397,000 weights), 10 draws per cell:
 
