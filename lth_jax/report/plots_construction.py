@@ -25,8 +25,8 @@ def widths(rows: Sequence[Mapping[str, Any]], delta: float) -> plots.Figure:
     epsilons = sorted({row["eps"] for row in rows})
 
     def line(panel: axes.Axes, name: str, index: int, label: str) -> None:
-        cells = [(eps, [r.get(name) for r in rows if r["eps"] == eps]) for eps in epsilons]
-        cells = [(eps, values) for eps, values in cells if None not in values]
+        found = [(eps, [r.get(name) for r in rows if r["eps"] == eps]) for eps in epsilons]
+        cells: list[tuple[float, list[Any]]] = [c for c in found if None not in c[1]]
         look = plots.style(index)
         means = [np.mean(values) for _, values in cells]
         panel.plot([eps for eps, _ in cells], means, label=label, ms=5, lw=1.2, **look)

@@ -89,6 +89,31 @@ def test_program_draws_the_phase_diagram(tmp_path):
     assert (tmp_path / "phase_map.png").exists() and (tmp_path / "phase_curves.png").exists()
 
 
+def test_program_shows_how_loose_the_bounds_are(tmp_path, capsys):
+    flags = ("--bounds", "--trials=200", "--phase_etas=0.05,0", "--phase_eps=0,0.1")
+    assert run(tmp_path, *flags) == 0
+    printed = capsys.readouterr().out
+    content = json.loads((tmp_path / "bounds.json").read_text())
+    assert [(row["eta"], row["eps"]) for row in content["targets"]] == [
+        (0.05, 0),
+        (0.05, 0.1),
+        (0, 0.1),
+    ]
+    for row in content["targets"]:
+        for kind in (row["one"], row["all"]):
+            for i in (0, 1):
+                # ±1 of a simulation's quantile.
+                assert kind.get("necessary", (0, 0))[i] <= kind["simulated"][i] + 1
+                assert kind["simulated"][i] <= kind["proved"][i] + 1
+    for row in content["sizes"]:
+        assert row["necessary"] - 1 <= row["simulated"] <= row["proved"] + 1
+    before = (tmp_path / "bounds.json").read_bytes()
+    assert run(tmp_path, *flags) == 0
+    again = capsys.readouterr().out
+    assert printed == again and (tmp_path / "bounds.json").read_bytes() == before
+    assert run(tmp_path, *flags, "--solve") == 2
+
+
 def test_program_solves_a_digits_network(tmp_path):
     assert run(tmp_path, "--solve", "--n=10", "--eta=0.1", "--highs=0") == 0
     result = json.loads((tmp_path / "solve.json").read_text())

@@ -196,16 +196,6 @@ def test_no_input_may_use_what_is_kept_for_the_others(part, units):
     assert found.owners.units.tolist() == [1] * 13 + [units, 1]
 
 
-<<<<<<< HEAD
-def test_the_expected_number_is_bounded_for_every_law_of_failure():
-    # P(one weight is not within after n) = q^n, all alike: E n = Σ_n min(1, outputs q^n) at most.
-    for q, outputs in ((0.5, 1), (0.5, 500), (0.9, 20)):
-        series = sum(min(1.0, outputs * q**n) for n in range(5000))
-        bound = adaptive.expected_units(
-            lambda p, q=q: max(np.ceil(np.log(p) / np.log(q)), 0.0), outputs
-        )
-        assert series <= bound + 1e-9 and bound <= 2 * series + 2
-=======
 def test_the_mean_that_the_signs_demand_is_that_of_their_lottery():
     eps, weights = 0.3, 12
     rng = np.random.default_rng(1)
@@ -218,7 +208,6 @@ def test_the_mean_that_the_signs_demand_is_that_of_their_lottery():
     error = first.std() / np.sqrt(len(first))
     assert abs(first.mean() - theory.necessary) < 4 * error
     assert theory.necessary < theory.proved
->>>>>>> w2-adaptive
 
 
 def test_a_dead_input_takes_a_column_and_costs_nothing(layer):

@@ -168,7 +168,7 @@ def sign_lower(eps: float, probability: float, weights: int = 1) -> float:
 
 
 def necessary(eta: float, eps: float, probability: float, weights: int = 1) -> float:
-    """Fewer candidates leave some of N weights an error > η, but for less than `probability` (ours).
+    """The n below which N weights are all within η with less than `probability` (ours).
 
     The larger of `sign_lower` and the least n at which Σ_{k>=1} C(n,k) min(1, 2(η+kε) f_k), a bound
     for each weight, is at least `probability`^(1/N).

@@ -73,12 +73,13 @@ class ConvexBound:
     def _values(self) -> Floats:
         """U at all ends of cells, to `room`."""
         rises = np.cumsum((self.slopes * self.lengths)[::-1])[::-1]
-        return np.r_[rises, 0.0] + self.constant
+        return np.asarray(np.r_[rises, 0.0] + self.constant)
 
     def _integrals(self, values: Floats) -> Floats:
         """∫_p^1 U at all ends of cells, to `room`."""
         areas = self.lengths * (values[1:] + values[:-1]) / 2
-        return np.r_[np.cumsum(areas[::-1])[::-1], 0.0] + self.constant * (1 - self.top)
+        sums = np.cumsum(areas[::-1])[::-1]
+        return np.asarray(np.r_[sums, 0.0] + self.constant * (1 - self.top))
 
     def at(self, p: Floats) -> Floats:
         """Upper bounds of U at points of [low, 1]."""

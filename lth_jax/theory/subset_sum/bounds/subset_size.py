@@ -25,7 +25,7 @@ MOST = 12  # Largest k: rational numbers grow, 0.3 s at 8.
 
 def _sum_of_powers(k: int, x: Fraction, power: int) -> Fraction:
     """Σ_i (−1)^i C(k,i) max(x + k − 2i, 0)^power: what sums of k uniforms are made of."""
-    total = Fraction(0)
+    total: Fraction = Fraction(0)
     for i in range(k + 1):
         base = x + k - 2 * i
         if base <= 0:
@@ -36,12 +36,12 @@ def _sum_of_powers(k: int, x: Fraction, power: int) -> Fraction:
 
 def _below(k: int, x: Fraction) -> Fraction:
     """P(a sum of k iid U[-1, 1] is <= x) (Irwin-Hall)."""
-    return _sum_of_powers(k, x, k) / (2**k * math.factorial(k)) if x < k else Fraction(1)
+    return _sum_of_powers(k, x, k) / (math.factorial(k) << k) if x < k else Fraction(1)
 
 
 def _density(k: int, x: Fraction) -> Fraction:
     """Its density, k >= 1, continued from the right at ends."""
-    return _sum_of_powers(k, x, k - 1) / (2**k * math.factorial(k - 1))
+    return _sum_of_powers(k, x, k - 1) / (math.factorial(k - 1) << k)
 
 
 @functools.cache
@@ -95,8 +95,9 @@ def _enclosed(n: int, k: int, z: Fraction, t: Fraction) -> tuple[Fraction, Fract
     mean = math.comb(n, k) * q
     if not mean:
         return Fraction(0), Fraction(0)
+    all_ratios: tuple[Fraction, ...] = (Fraction(1), *ratios)
     pairs = [math.comb(k, j) * math.comb(n - k, k - j) for j in range(k)]
-    weighted = sum((h * r for h, r in zip(pairs, (1, *ratios), strict=True)), Fraction(0))
+    weighted = sum((r * h for h, r in zip(pairs, all_ratios, strict=True)), Fraction(0))
     return 1 / (1 / mean + weighted / math.comb(n, k)), min(mean, Fraction(1))
 
 
