@@ -353,10 +353,10 @@ def _box(
         # no longer than r. Inside, no entry is bounded.
         lengths = _norms(moves, norm, split)
         bounds = jax.tree.map(_entry_bounds, moves, bounds, lengths, shrinks)
-    pairs = jax.tree.map(rounding.ends, center, bounds)
-    is_pair = lambda x: isinstance(x, tuple) and len(x) == 2  # noqa: E731
-    low = jax.tree.map(lambda pair: pair[0], pairs, is_leaf=is_pair)
-    return low, jax.tree.map(lambda pair: pair[1], pairs, is_leaf=is_pair)
+    leaves, treedef = jax.tree.flatten(center)
+    pairs = map(rounding.ends, leaves, jax.tree.leaves(bounds))
+    lows, highs = zip(*pairs, strict=True) if leaves else ((), ())
+    return jax.tree.unflatten(treedef, lows), jax.tree.unflatten(treedef, highs)
 
 
 def _move(target: jax.Array, center: jax.Array) -> jax.Array:
