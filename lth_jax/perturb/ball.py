@@ -40,14 +40,54 @@ def keep_in_ball(
 ) -> optax.GradientTransformation:
     """Projects the step of the optimizers before it, so that weights stay in a ball.
 
-    The last link of an optax.chain. The ball's center is the weights at init. A step that ends
-    inside is returned as it is, so that eps = inf is the optimizer itself; eps = 0 leaves the
-    weights equal. Inside optax.partition every group has its own ball.
+    The last link of an optax.chain. The ball's center is the weights at init: another init, as
+    after a restart, is another ball. A step that ends inside is returned as it is, so that
+    eps = inf is the optimizer itself; eps = 0 leaves the weights equal.
 
     It holds for weights and updates of 16, 32 and 64 bits and for steps of any size: a huge or
     infinite one ends inside, too. A NaN stays NaN in its place, so that divergence is seen; all
     other entries stay inside. XLA on a CPU takes numbers below the smallest normal one (1.2e-38 in
     float32) for 0, and so does the ball.
+
+    What else optax and optax.contrib put around it. B is this transformation, tx any optimizer and
+    I = chain(tx, B); "yes": the weights never leave the ball.
+
+        yes  chain(tx, B)                   the last link, whatever the optimizer
+        yes  named_chain(.., ('ball', B))   likewise
+        yes  partition({.. I}, labels)      every group has a ball of its own
+        yes  inject_hyperparams(lr -> I)    a changing rate; eps stays outside
+        yes  MultiSteps(I, k)               with any should_skip_update_fn
+        yes  apply_if_finite(I, n)
+        yes  conditionally_mask(I, f)
+        yes  selective_transform(I, ..)
+        yes  flatten(I)                     all as one tensor: "l2" is then "l2_global"
+        yes  chain(tx, B, B2)               inside both balls
+        yes  chain(tx, B, zero_nans())
+        yes  chain(lookahead(tx), B)        the fast weights and the slow ones
+        yes  chain(schedule_free(tx), B)    the weights trained; those evaluated: see below
+        yes  chain(sam(tx), B)              also where the gradient is taken
+        yes  chain(mechanize(tx), B)
+        yes  chain(tx, apply_every(k), B)
+        no   chain(B, tx)                   put B last
+        no   chain(tx, B, link)             put B last: scale, decay, momentum, noise, apply_every
+                                            leave; one that shortens every entry of a step, as
+                                            scale(0.5) or clip, keeps "linf" but not the l2 balls
+        no   lookahead(I, k, a)             chain(lookahead(tx), B); by a rounding, but with
+                                            reset_state the center moves: by any distance
+        no   schedule_free(I, ..)           chain(schedule_free(tx), B)
+        no   schedule_free_eval_params      `project` them
+        no   sam(I, ..)                     chain(sam(tx), B)
+        no   mechanize(I)                   chain(mechanize(tx), B)
+        no   partition of l2_global balls   each group within r, not all together: one B, last
+        no   masked(I, mask)                the rest takes its raw gradient: partition, set_to_zero
+        no   chain(tx, masked(B, mask))     only what is marked is held: partition
+        no   conditionally_transform(B, f)  conditionally_mask(I, f)
+        no   inject_hyperparams(B)(eps)     it rounds eps to nearest, and later changes of eps are
+                                            without effect: round_toward_zero before, and new init
+        no   flatten(I), unit='std'         the deviation is that of all entries: partition
+        no   flatten(I), two dtypes         partition by dtype
+        no   split_real_and_imaginary(I)    each part within r, |w - w_0| to 1.42 r: eps / sqrt(2)
+        no   incremental_update             a mean of weights inside is out by a rounding: `project`
 
     Args:
         eps: Radius >= 0 in units of `unit`; inf is no ball. May be traced: then it must hold the
@@ -353,10 +393,10 @@ def _box(
         # no longer than r. Inside, no entry is bounded.
         lengths = _norms(moves, norm, split)
         bounds = jax.tree.map(_entry_bounds, moves, bounds, lengths, shrinks)
-    pairs = jax.tree.map(rounding.ends, center, bounds)
-    is_pair = lambda x: isinstance(x, tuple) and len(x) == 2  # noqa: E731
-    low = jax.tree.map(lambda pair: pair[0], pairs, is_leaf=is_pair)
-    return low, jax.tree.map(lambda pair: pair[1], pairs, is_leaf=is_pair)
+    leaves, treedef = jax.tree.flatten(center)
+    pairs = map(rounding.ends, leaves, jax.tree.leaves(bounds))
+    lows, highs = zip(*pairs, strict=True) if leaves else ((), ())
+    return jax.tree.unflatten(treedef, lows), jax.tree.unflatten(treedef, highs)
 
 
 def _move(target: jax.Array, center: jax.Array) -> jax.Array:

@@ -277,3 +277,23 @@ def test_trees_that_differ_are_refused_while_tracing():
             jax.jit(ball.project)(center, wrong, 0.1)
         with pytest.raises(ValueError, match="expected weights of " + message):
             ball.displacement(center, wrong)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
+def test_weights_may_be_tuples_of_any_length(norm):
+    """A pair (kernel, bias) as a list of them: its halves are not the ends of an interval."""
+    kernel, bias = weights_of().values()
+    for pair in [(kernel, kernel + 9), (kernel, bias)]:
+        by_name = dict(enumerate(pair))
+        tx = optax.chain(optax.sgd(3.0), ball.keep_in_ball(0.05, norm=norm))
+        steps = [jax.tree.map(jnp.sign, tree) for tree in (pair, by_name)]
+        moves = [
+            tx.update(step, tx.init(tree), tree)[0]
+            for step, tree in zip(steps, (pair, by_name), strict=True)
+        ]
+        expected = ball.project(by_name, jax.tree.map(jnp.negative, by_name), 0.05, norm)
+        found = ball.project(pair, jax.tree.map(jnp.negative, pair), 0.05, norm)
+        for i in range(2):
+            np.testing.assert_array_equal(moves[0][i], moves[1][i])
+            np.testing.assert_array_equal(found[i], expected[i])
+            assert _size({i: pair[i]}, {i: found[i]}, norm) <= 0.05
