@@ -109,7 +109,7 @@ def of_theory(count, seed, sandbox):
 
 
 def test_generated_flags_end_in_success_or_one_line(sandbox, say):
-    try_flags(of_digits(12, 1), sandbox, say)
+    try_flags(of_digits(12, 4), sandbox, say)
 
 
 @pytest.mark.slow
