@@ -110,7 +110,7 @@ def records(some: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _record(cell: Cell) -> dict[str, Any]:
     found: dict[str, Any] = {"method": cell.method, "eps": cell.eps, "sparsity": cell.sparsity}
-    found |= {"n": cell.accuracy[FIELDS[0]].n, "diverged": cell.diverged}
+    found |= {"n": cell.accuracy["test_accuracy"].n, "diverged": cell.diverged}
     for field in FIELDS:
         value = cell.accuracy[field]
         found |= {field: value.mean, f"{field}_half95": value.half}

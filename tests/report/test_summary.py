@@ -90,3 +90,10 @@ def test_curves_are_means_by_epoch_of_the_runs_that_did_not_diverge():
         (pytest.approx(0.8), 3),
     ]
     assert summary.curves(rows, "train_loss_curve") == []
+
+
+def test_the_seeds_of_runs_without_held_out_images_are_counted():
+    rows = [row("joint", 0.0, 0.5, s, 0.9) | {"val_accuracy": None} for s in range(3)]
+    (line,) = csv.DictReader(io.StringIO(summary.to_csv(summary.cells(rows))))
+    assert (line["n"], line["val_accuracy"]) == ("3", "")
+    assert float(line["test_accuracy"]) == 0.9
