@@ -8,20 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_sorting import oracle
 
 from lth_jax.masks import selection
 
 N = 97
 CHOSEN = [0, 1, 2, N // 3, N // 2, N - 1, N]
-
-
-def oracle(scores, kept):
-    """The first `kept` of a stable sort: NaN first, then by falling value, then by index."""
-    flat = np.asarray(scores).astype(np.float64).ravel()
-    order = np.lexsort((np.arange(flat.size), -np.nan_to_num(flat, nan=0.0), ~np.isnan(flat)))
-    mask = np.zeros(flat.size, bool)
-    mask[order[:kept]] = True
-    return mask.reshape(np.shape(scores))
 
 
 def adversaries():

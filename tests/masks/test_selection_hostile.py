@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from by_sorting import oracle
 
 from lth_jax.masks import selection
 
@@ -31,17 +32,6 @@ BAD += [
     pytest.param(object(), id="object"),
     np.array(2.0),
 ]
-
-
-def oracle(scores, kept):
-    """The first `kept` of a stable sort: NaN first, then by falling value, then by index."""
-    with np.errstate(invalid="ignore"):  # NumPy warns of signaling NaNs.
-        flat = np.asarray(scores).astype(np.float64).ravel()
-    value = np.where(np.isnan(flat), 0.0, flat)
-    order = np.lexsort((np.arange(flat.size), -value, ~np.isnan(flat)))
-    mask = np.zeros(flat.size, bool)
-    mask[order[:kept]] = True
-    return mask.reshape(np.shape(scores))
 
 
 def fills(rng, dtype, shape):

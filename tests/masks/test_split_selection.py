@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_sorting import oracle
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -14,15 +15,6 @@ from lth_jax.masks import selection
 from lth_jax.perturb import shards
 
 N = 22
-
-
-def oracle(scores, kept):
-    """The first `kept` of a stable sort: NaN first, then by falling value, then by index."""
-    flat = np.asarray(scores).astype(np.float64).ravel()
-    order = np.lexsort((np.arange(flat.size), -np.nan_to_num(flat, nan=0.0), ~np.isnan(flat)))
-    mask = np.zeros(flat.size, bool)
-    mask[order[:kept]] = True
-    return mask.reshape(np.shape(scores))
 
 
 def adversaries():
