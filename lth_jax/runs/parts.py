@@ -158,7 +158,7 @@ class Meeting:
 def deal(
     wanted: Sequence[plan.Lane],
     process: Process,
-    config: training.TrainConfig = training.TrainConfig(),  # noqa: B008  # It is frozen.
+    config: training.TrainConfig,
 ) -> list[plan.Lane]:
     """The lanes that one process runs: whole trees, so that shared stages stay shared.
 

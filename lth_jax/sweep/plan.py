@@ -18,7 +18,6 @@ from lth_jax.training import methods
 
 _MOST_LANES = 1_000_000
 _MOST_SEED = 2**32 - 1
-_PLAIN = train_config.TrainConfig()
 _NUMBERS: tuple[type, ...] = (numbers.Real, np.number, jax.Array)
 
 
@@ -152,7 +151,7 @@ def _index(seed: Any) -> int:
         raise ValueError(f"seeds must be integers, got {seed!r}.") from None
 
 
-def nodes_of(lane: Lane, config: train_config.TrainConfig = _PLAIN) -> list[Node]:
+def nodes_of(lane: Lane, config: train_config.TrainConfig) -> list[Node]:
     """The lane's stages, first to last, as nodes of the tree.
 
     Args:
@@ -182,7 +181,7 @@ def blocks(
     wanted: Sequence[Lane],
     done: Collection[Lane],
     size: int,
-    config: train_config.TrainConfig = _PLAIN,
+    config: train_config.TrainConfig,
 ) -> Iterator[Block]:
     """The first-stage blocks of a grid, each with its followers, in the order to run them.
 

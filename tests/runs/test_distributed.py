@@ -15,6 +15,7 @@ from lth_jax import training
 from lth_jax.runs import parts, results
 from lth_jax.sweep import plan
 
+PLAIN = training.TrainConfig()
 WANTED = plan.lanes(
     ["perturb_then_prune", "prune_then_perturb", "prune", "dense"], [0.0, 0.1], [0.5, 0.9], range(5)
 )
@@ -27,12 +28,12 @@ def row(lane, **changed):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 100])
 def test_every_lane_is_dealt_once_and_shared_stages_stay_together(count):
-    dealt = [parts.deal(WANTED, parts.Process(i, count)) for i in range(count)]
+    dealt = [parts.deal(WANTED, parts.Process(i, count), PLAIN) for i in range(count)]
     assert collections.Counter(x for part in dealt for x in part) == collections.Counter(WANTED)
     owner = {}
     for index, part in enumerate(dealt):
         for lane in part:
-            root = plan.nodes_of(lane)[0]
+            root = plan.nodes_of(lane, PLAIN)[0]
             assert owner.setdefault(root, index) == index
     if count <= 4:  # 35 trees of 3 kinds.
         sizes = [sum(o == i for o in owner.values()) for i in range(count)]
@@ -42,10 +43,10 @@ def test_every_lane_is_dealt_once_and_shared_stages_stay_together(count):
 def test_parts_merge_into_the_file_that_one_process_writes(tmp_path):
     for index in range(3):
         process = parts.Process(index, 3)
-        mine = parts.deal(WANTED, process)[::-1]
+        mine = parts.deal(WANTED, process, PLAIN)[::-1]
         results.append(tmp_path / process.results, [row(lane) for lane in mine])
-    parts.merge(tmp_path, WANTED, training.TrainConfig(), 4)
-    ordered = list(parts._in_order(WANTED, training.TrainConfig(), 4))
+    parts.merge(tmp_path, WANTED, PLAIN, 4)
+    ordered = list(parts._in_order(WANTED, PLAIN, 4))
     assert sorted(ordered, key=str) == sorted(WANTED, key=str) and ordered != WANTED
     assert [results.lane_of(r) for r in results.read(tmp_path / "results.jsonl")[0]] == ordered
     assert [p.name for p in tmp_path.iterdir()] == ["results.jsonl"]
@@ -54,7 +55,7 @@ def test_parts_merge_into_the_file_that_one_process_writes(tmp_path):
 def test_a_merge_that_was_cut_short_is_finished_by_the_next(tmp_path, monkeypatch):
     for index in range(2):
         process = parts.Process(index, 2)
-        mine = parts.deal(WANTED, process)
+        mine = parts.deal(WANTED, process, PLAIN)
         results.append(tmp_path / process.results, [row(lane) for lane in mine])
     torn = tmp_path / "results.part-0-of-2.jsonl"
     torn.write_bytes(torn.read_bytes()[:-5])
