@@ -7,6 +7,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lth_jax import pruners
 from lth_jax.models import base, conv, initializers, linen, mlp
@@ -62,13 +63,15 @@ def build_model(
         The model, with its architecture.
 
     Raises:
-        ValueError: If a name is unknown or width is not positive.
+        ValueError: If a name is unknown, classes is no integer >= 1, or width is not positive.
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}.")
     if init not in initializers.INITIALIZERS:
         known = ", ".join(initializers.INITIALIZERS)
         raise ValueError(f"init must be one of {known}, got {init!r}.")
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
+        raise ValueError(f"classes must be an integer >= 1, got {classes!r}.")
     if not 0 < width < float("inf"):
         raise ValueError(f"width must be positive, got {width}.")
     module = MODELS[name](classes, initializers.INITIALIZERS[init], width)

@@ -131,6 +131,10 @@ def check(
         raise
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise errors.InputError(f"{file}: expected the JSON of a run's settings.") from None
+    if "study" in differ:
+        raise errors.InputError(
+            f"{path}: holds the study {there.get('study')!r}, not {config.get('study')!r}."
+        )
     if differ:
         shown = ", ".join(
             f"{n}: {_short(there.get(n))} there, {_short(config.get(n))} now" for n in differ[:5]

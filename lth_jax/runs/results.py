@@ -91,13 +91,17 @@ def read(file: str | os.PathLike[str], run: str | None = None) -> tuple[list[dic
         The rows, and the number of bytes that they take.
 
     Raises:
-        InputError: If a line is no row, was changed, is of another run, or repeats a lane.
+        InputError: If a line is no row, was changed, is of another run, or repeats a lane; if a
+            folder is in the file's place.
         OSError: If the file cannot be read.
     """
     file = pathlib.Path(file)
     if not file.exists():
         return [], 0
-    text = files.read_regular(file, _MOST)
+    try:
+        text = files.read_regular(file, _MOST)
+    except IsADirectoryError:
+        raise errors.InputError(f"{file}: expected a file with rows, found a folder.") from None
     size = text.rfind(b"\n") + 1
     rows: list[dict[str, Any]] = []
     lanes: dict[plan.Lane, int] = {}

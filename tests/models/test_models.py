@@ -206,3 +206,9 @@ def test_running_statistics_without_a_switch_are_refused(module, key):
 def test_a_switch_that_is_no_argument_is_refused(switch):
     with pytest.raises(ValueError, match="^switch: Learning has no argument"):
         models.from_flax(Learning(), jnp.zeros((8, 5)), switch=switch)
+
+
+@pytest.mark.parametrize("classes", [0, -1, 1.5, True, "ten"])
+def test_a_number_of_classes_is_an_integer_above_0(classes):
+    with pytest.raises(ValueError, match="^classes must be an integer >= 1, got"):
+        models.build_model("lenet", (8, 8, 1), classes)

@@ -138,6 +138,19 @@ def test_a_folder_of_other_settings_is_refused_with_the_difference(tmp_path):
         runs.check(tmp_path, CONFIG)
 
 
+def test_a_folder_of_another_study_is_refused_by_name(tmp_path):
+    runs.Folder(tmp_path, CONFIG)
+    with pytest.raises(errors.InputError, match="holds the study 's', not 'other'"):
+        runs.Folder(tmp_path, CONFIG | {"study": "other", "eps_unit": "absolute"})
+
+
+def test_a_folder_in_place_of_the_rows_is_named(tmp_path):
+    runs.Folder(tmp_path, CONFIG)
+    (tmp_path / results.RESULTS).mkdir()
+    with pytest.raises(errors.InputError, match="results.jsonl: expected a file"):
+        runs.Folder(tmp_path, CONFIG)
+
+
 def test_rows_of_another_folder_are_refused_wherever_they_came_from(tmp_path):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     # What may differ between runs that share a folder makes no other folder of it.
