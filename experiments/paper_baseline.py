@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).parent
 # Test accuracy at ε = 0 in the paper's table 1, by sparsity.
 PUBLISHED = {0.1: 0.49, 0.5: 0.85, 0.8: 0.73}
 _MARKED = {f"published, s = {s:g}": value for s, value in PUBLISHED.items()}
-_COLORS = {5e-4: "C3", 1e-4: "C1", 0.0: "C0"}  # by decay
+_COLORS = dict(zip((0.0, 5e-4, 1e-4), plots.COLOURS, strict=False))  # by decay
 _NARROW, _FULL = "a fifth as wide", "the paper's net"
 
 
@@ -32,7 +32,7 @@ class Config:
     """Where rows and picture are."""
 
     results: str = cli.setting(str(HERE / "results"), "Folder with paper_baseline_*.jsonl.gz.")
-    picture: str = cli.setting(str(HERE / "paper_baseline.png"), "The file to draw.")
+    picture: str = cli.setting("runs/paper_baseline.png", "The file to draw, with an .svg.")
 
 
 def load(folder: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> plots.Figure:
             fine = [row for row in mine if row["diverged"] is None]
             by_net.setdefault((width, decay), []).extend(fine)
     for (width, decay), mine in by_net.items():
-        color, full = _COLORS.get(decay, "C3"), width == 1
+        color, full = _COLORS.get(decay, plots.COLOURS[3]), width == 1
         label = f"decay {decay:g}, {_FULL if full else _NARROW}"
         only = [row for row in mine if row["method"] == "prune"]
         pruned.append(plots_baseline.Series(label, color, "-" if full else ":", only))
@@ -146,10 +146,15 @@ def run(config: Config) -> None:
 
     Raises:
         InputError: If the rows cannot be read.
+        RunError: If the picture cannot be written.
     """
     rows = load(config.results)
     print("\n".join(table(rows)))
-    plots.save(picture(rows), config.picture)
+    try:
+        pathlib.Path(config.picture).parent.mkdir(parents=True, exist_ok=True)
+        plots.save(picture(rows), config.picture)
+    except OSError as error:
+        raise errors.RunError(f"picture: {config.picture}: {error.strerror or error}.") from None
     print(config.picture)
 
 
