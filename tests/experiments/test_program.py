@@ -1,5 +1,6 @@
 """The program around a study, as a process: signals from its first line on, and odd machines."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -10,7 +11,7 @@ import time
 import pytest
 import small_study
 
-from experiments.cli import flags
+from experiments.cli import flags, signals
 from lth_jax import errors, files
 from lth_jax.datasets import idx
 from lth_jax.theory import targets
@@ -116,6 +117,38 @@ def test_only_regular_files_are_read(tmp_path, kind, name):
 
 def _late(*_):
     raise AssertionError("blocked")
+
+
+def lose(name):
+    """A signal whose exception a library swallows, as within a callback."""
+    with contextlib.suppress(signals.Stopped):
+        signal.raise_signal(getattr(signal, name))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_was_lost_is_raised_when_steps_begin_and_in_the_end(name):
+    begun = False
+    with pytest.raises(signals.Stopped, match=name), signals.raised():
+        lose(name)
+        with signals.deferred():
+            begun = True
+    assert not begun
+    with pytest.raises(signals.Stopped, match=name), signals.raised():
+        lose(name)
+    with signals.raised():  # What another run lost is of no concern here.
+        pass
+
+
+def test_what_ignores_a_hangup_goes_on_ignoring_it():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.raised():
+            signal.raise_signal(signal.SIGHUP)
+            with signals.deferred() as pending:
+                signal.raise_signal(signal.SIGHUP)
+        assert pending.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow
