@@ -25,6 +25,7 @@ def test_a_seed_is_the_same_key_whatever_the_default_implementation(default):
         assert np.array_equal(jax.random.normal(numerics.key(3), (4,)), expected)
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_the_default_implementation(tmp_path):
     def rows(out):
         result = test_study.own_study(out).run(["joint"], [0], [0.03], [0.5])
