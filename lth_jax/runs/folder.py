@@ -131,7 +131,7 @@ def check(
         raise
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise errors.InputError(f"{file}: expected the JSON of a run's settings.") from None
-    if "study" in differ:
+    if "study" in differ and "study" in there:
         raise errors.InputError(
             f"{path}: holds the study {there.get('study')!r}, not {config.get('study')!r}."
         )
