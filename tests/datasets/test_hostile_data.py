@@ -119,6 +119,7 @@ def try_files(count, seed, sandbox, say):
     assert counts["refused"] >= len(evil)
 
 
+@pytest.mark.slow
 def test_mutated_data_files_end_in_success_or_one_line(sandbox, say, monkeypatch):
     small_sources(monkeypatch)
     try_files(6, 4, sandbox, say)

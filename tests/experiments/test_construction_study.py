@@ -102,6 +102,7 @@ def test_the_same_command_again_changes_no_byte(out):
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.name != ".lock"} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--full", "--candidates=kaiming", "--candidates=normal"])
 def test_other_networks_are_built_certified_and_stored_too(tmp_path, flag):
     assert run(tmp_path, "--eps=0.05", flag) == 0

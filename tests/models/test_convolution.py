@@ -207,6 +207,7 @@ def test_a_convolution_that_the_user_chose_is_kept(key):
     assert calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (1, 3))])
 @pytest.mark.parametrize(("channels", "kernel"), [((16, 24), (3, 3)), ((17, 8), (2, 3))])
 def test_gradients_with_many_channels_equal_those_of_lax(padding, channels, kernel):

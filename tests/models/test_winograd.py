@@ -52,6 +52,7 @@ def most(request, monkeypatch):
     monkeypatch.setattr(winograd, "_MOST", request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "pads"), CASES)
 def test_whole_numbers_give_the_very_same_sums(sizes, pads, most):
     # Halves and quarters of small whole numbers and all their sums are float32: nothing rounds.

@@ -47,6 +47,7 @@ def numbers(row):
     return {name: value for name, value in row.items() if name not in ("seconds", "strategy")}
 
 
+@pytest.mark.slow
 def test_every_lane_ends_in_a_row_that_json_can_hold():
     _, finished, _ = run()
     assert list(finished) != [] and set(finished) == set(tiny.all_lanes())

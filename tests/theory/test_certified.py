@@ -48,6 +48,7 @@ def columns_of(weights, eps, rows, scale=1.0, limit=30):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("assignment", construction.ASSIGNMENTS)
 @pytest.mark.parametrize("eps", [0.0, 0.02])
 def test_a_certified_network_is_a_ticket_that_runs(target, tmp_path, eps, assignment):

@@ -142,6 +142,7 @@ def try_targets(count, seed, sandbox, say):
     assert counts["success"] >= 10 and counts["refused"] >= made / 2
 
 
+@pytest.mark.slow
 def test_mutated_targets_end_in_success_or_one_line(sandbox, say):
     try_targets(10, 6, sandbox, say)
 

@@ -208,6 +208,7 @@ def test_bad_configs_are_refused(change):
         training.TrainConfig(**change)
 
 
+@pytest.mark.slow
 def test_the_smaller_last_batch_is_a_step_of_its_own(
     change=(("last_batch", True), ("batch_size", 48)),
 ):
@@ -232,6 +233,7 @@ def test_the_smaller_last_batch_is_a_step_of_its_own(
     assert tiny.largest_difference(after.scores, before.scores) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_schedule_per_epoch_is_a_staircase():
     config = dataclasses.replace(tiny.CONFIG, schedule_per="epoch", momentum=0.0, prune_decay=0.0)
     advance, state, (task, arrays, problem) = setup(methods.PRUNE, config=config)
@@ -248,6 +250,7 @@ def test_a_schedule_per_epoch_is_a_staircase():
     assert tiny.largest_difference(ours.scores, state.scores) > 1e-2
 
 
+@pytest.mark.slow
 def test_curves_say_how_the_mask_and_the_scores_changed():
     config = dataclasses.replace(tiny.CONFIG, prune_schedule="constant")
     recorded = dataclasses.replace(config, curves=True)
