@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax.theory.subset_sum import fixed
+from lth_jax.theory.subset_sum import fixed, row_sort
 
 # Keys per block and thread: with fewer the calls dominate, with more the caches overflow.
 CHUNK_KEYS = 1 << 16
@@ -83,7 +83,7 @@ def _closest_pair(work: Integers, cut: int) -> tuple[Integers, Integers, Integer
     """
     unsorted, keys, gaps, odd = work[0], work[1], work[2, :, 1:], work[3, :, 1:]
     np.copyto(keys, unsorted)
-    keys.sort(axis=1)
+    row_sort.sort(keys, work[2])
     np.subtract(keys[:, 1:], keys[:, :-1], out=gaps)
     np.left_shift(gaps, 63, out=odd)  # Odd differences get the sign bit: argmin sees them first.
     np.bitwise_xor(gaps, odd, out=gaps)
@@ -105,7 +105,7 @@ def _intervals(p: fixed.Fixed, work: Integers) -> Nearest:
     _double(right, np.full_like(p.z, _HALF), ((p.x[:, a:] - eps) << _LABELS) + 1)
     keys, starts, ends, other = work[1], work[2], work[3], work[4]
     np.copyto(keys, work[0])
-    keys.sort(axis=1)
+    row_sort.sort(keys, starts)
     np.bitwise_and(keys, _SIZE, out=ends)
     np.multiply(ends, twice, out=ends)
     np.right_shift(keys, _LABELS, out=starts)
