@@ -3,14 +3,14 @@
 import pathlib
 
 from experiments import cli, mnist, paper_baseline
-from experiments.cli import flags
+from experiments.cli import flags, mnist_presets
 from lth_jax.runs import archive
 
 README = pathlib.Path(paper_baseline.__file__).with_name("README.md")
 
 
 def config_of(preset):
-    (config,) = flags.read([f"--preset={preset}"], [mnist.CONFIG], mnist.PRESETS)
+    (config,) = flags.read([f"--preset={preset}"], [mnist.CONFIG], mnist_presets.PRESETS)
     return config, config.train
 
 
