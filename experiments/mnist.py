@@ -30,7 +30,8 @@ import dataclasses
 import sys
 
 from experiments import cli
-from experiments.cli import image_study, mnist_presets
+from experiments.cli import image_study
+from experiments.published import presets
 
 CONFIG = dataclasses.replace(
     image_study.Config(),
@@ -40,10 +41,11 @@ CONFIG = dataclasses.replace(
     seeds=5,
 )
 
+
 def run(config: image_study.Config) -> list[dict]:
     """Runs the study; see cli.image_study.run."""
     return image_study.run(config, "mnist")
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main(run, CONFIG, __doc__, presets=mnist_presets.PRESETS))
+    sys.exit(cli.main(run, CONFIG, __doc__, presets=presets.PRESETS))

@@ -33,12 +33,13 @@ import sys
 from typing import Any, Literal
 
 from experiments import cli
-from experiments.cli import image_flags, image_study, mnist_presets, paper_tables
+from experiments.cli import flags, image_flags, image_study
+from experiments.published import beside, presets
 from lth_jax import errors, files
 from lth_jax.report import confirmatory, hypotheses, plots
 from lth_jax.runs import archive
 
-PRESETS: dict[str, dict[str, Any]] = {name: {} for name in mnist_presets.PRESETS}
+PRESETS: dict[str, dict[str, Any]] = {name: {} for name in presets.PRESETS}
 Scale = Literal["full", "reduced", "smoke"]
 _SMOKE = {"width": 0.04, "train_size": 256, "perturb_epochs": 1, "prune_epochs": 1}
 _FAIR: dict[str, dict[str, Any]] = {
@@ -49,8 +50,10 @@ _FAIR: dict[str, dict[str, Any]] = {
 _PAPER: dict[str, dict[str, Any]] = {
     "full": {},
     "reduced": {
-        **{"eps": (0.0, 0.01, 0.1), "sparsity": (0.1, 0.5, 0.8)},
-        **{"perturb_epochs": 10, "prune_epochs": 10},
+        "eps": (0.0, 0.01, 0.1),
+        "sparsity": (0.1, 0.5, 0.8),
+        "perturb_epochs": 10,
+        "prune_epochs": 10,
     },
     "smoke": {"eps": (0.0, 0.1), "sparsity": (0.5,), **_SMOKE},
 }
@@ -61,7 +64,7 @@ class Config:
     """What to run and compare."""
 
     preset: str = cli.setting("paper_code", f"One of {', '.join(PRESETS)}.")
-    table: tuple[int, ...] = cli.setting((1, 3), "Which of the paper's tables, 1 to 3; not of fair.")
+    table: tuple[int, ...] = cli.setting((1, 3), "The paper's tables, of 1 to 3; not of fair.")
     figure: int = cli.setting(0, "3 also draws the tables beside the published ones.")
     scale: Scale = cli.setting("full", "full, reduced or smoke; see the text above.")
     dataset: Literal["mnist", "fashion_mnist"] = cli.setting("mnist", "mnist or fashion_mnist.")
@@ -73,7 +76,7 @@ class Config:
     max_lanes: int = cli.setting(16, "Most lanes held in memory at once.")
 
     def __post_init__(self) -> None:
-        if unknown := set(self.table) - set(paper_tables.METHODS):
+        if unknown := set(self.table) - set(beside.METHODS):
             raise ValueError(f"table must be of 1, 2 and 3, got {min(unknown)}.")
         if self.figure not in (0, 3):
             raise ValueError(f"figure must be 0 or 3, got {self.figure}.")
@@ -93,14 +96,14 @@ class Config:
             ValueError: If its checks refuse a value.
         """
         fair = self.preset == "fair"
-        changed = mnist_presets.PRESETS[self.preset] | (_FAIR if fair else _PAPER)[self.scale]
+        changed = presets.PRESETS[self.preset] | (_FAIR if fair else _PAPER)[self.scale]
         if not fair:
-            changed["method"] = tuple(paper_tables.METHODS[number] for number in self.table)
+            changed["method"] = tuple(beside.METHODS[number] for number in self.table)
         if self.seeds:
             changed["seeds"] = self.seeds
         for name in ("dataset", "data_dir", "offline", "max_lanes"):
             changed[name] = getattr(self, name)
-        return cli.replace(image_flags.Config(), **changed, out=str(self.folder))
+        return flags.replace(image_flags.Config(), **changed, out=str(self.folder))
 
 
 def run(config: Config) -> None:
@@ -126,23 +129,23 @@ def _test(config: Config, rows: list[dict[str, Any]]) -> None:
         verdicts = confirmatory.decide(hypotheses.of_rows(rows))
     except ValueError as error:
         raise errors.InputError(f"rows: {error}") from None
-    print("\n".join(paper_tables.verdict_lines(verdicts)))
+    print("\n".join(beside.verdict_lines(verdicts)))
     file = config.folder / "hypotheses.json"
-    files.write_json(file, [paper_tables.verdict_record(verdict) for verdict in verdicts])
+    files.write_json(file, [beside.verdict_record(verdict) for verdict in verdicts])
     print(file)
 
 
 def _compare(config: Config, rows: list[dict[str, Any]]) -> None:
-    cells = [cell for number in config.table for cell in paper_tables.compare(rows, number)]
+    cells = [cell for number in config.table for cell in beside.compare(rows, number)]
     if not cells:
         raise errors.InputError("rows: none of a cell that the paper's tables have.")
     for number in config.table:
-        print("\n".join(paper_tables.lines(cells, number)))
+        print("\n".join(beside.lines(cells, number)))
     file = config.folder / "published.json"
     files.write_json(file, [cell.record() for cell in cells])
     print(file)
     if config.figure:
-        plots.save(paper_tables.picture(cells), config.folder / "figure3.png")
+        plots.save(beside.picture(cells), config.folder / "figure3.png")
         print(config.folder / "figure3.png")
 
 

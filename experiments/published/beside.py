@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.cli import published
+from experiments.published import tables
 from lth_jax import files
 from lth_jax.report import confirmatory, plots, statistics
 
-METHODS = {1: "perturb_then_prune", 2: "random_then_prune", 3: "prune_then_perturb"}
+METHODS = {number: table.method for number, table in tables.paper().tables.items()}
 
 
 class Cell(NamedTuple):
@@ -51,13 +51,13 @@ def compare(rows: Iterable[Mapping[str, Any]], table: int) -> list[Cell]:
     """
     found: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["method"] == METHODS[table] and row["eps"] != "inf":
-            found.setdefault((row["sparsity"], row["eps"]), []).append(row)
+        if row["method"] == METHODS[table]:
+            found.setdefault((row["eps"], row["sparsity"]), []).append(row)
         elif row["method"] == "prune":
-            found.setdefault((row["sparsity"], 0.0), []).append(row)
+            found.setdefault((0.0, row["sparsity"]), []).append(row)
     cells = []
-    for (sparsity, eps), value in published.table(table).items():
-        mine = found.get((sparsity, eps), [])
+    for (eps, sparsity), value in tables.paper().tables[table].cells.items():
+        mine = found.get((eps, sparsity), [])
         fine = [row["test_accuracy"] for row in mine if row["diverged"] is None]
         if mine:
             ours = statistics.mean(fine)
@@ -108,9 +108,7 @@ def picture(cells: Sequence[Cell]) -> plots.Figure:
             ours = {"label": f"ours, s = {sparsity:g}", "linestyle": "-"}
             theirs = {"label": f"published, s = {sparsity:g}", "linestyle": ":", "mfc": "none"}
             bars = [100 * plots.half(c.ours.half) for c in line]
-            panel.errorbar(
-                x, [100 * c.ours.mean for c in line], bars, **(style | ours), capsize=2
-            )
+            panel.errorbar(x, [100 * c.ours.mean for c in line], bars, **(style | ours), capsize=2)
             panel.plot(x, [100 * c.published for c in line], **(style | theirs))
         plots.tick_radii(panel, sorted({cell.eps for cell in own}))
         panel.set(title=f"table {table}: {plots.shown(METHODS[table])}", ylim=(0, 100))
