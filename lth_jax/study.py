@@ -16,7 +16,7 @@ from lth_jax import datasets, errors, files, models, numerics, pruners, runs, sw
 from lth_jax.masks import selection
 from lth_jax.report import summary
 from lth_jax.runs import checkpoints, locks, parts, saved
-from lth_jax.sweep import programs
+from lth_jax.sweep import plan, programs
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
 
@@ -318,9 +318,12 @@ class Study:
             See `run`; all but the first of many processes know the rows of their own part only.
 
         Raises:
+            InputError: If a lane is none that `lanes` would make.
             RunError: See `run`.
         """
         self._check_switches()
+        with _refusals():
+            plan.check(lanes)
         process = process or parts.Process()
         runner, config = self._runner, self.problem.config
         size = runner.block_size(len(lanes))

@@ -56,7 +56,7 @@ def from_flax(
                 f"{type(module).__name__}: it has running statistics, but none of the arguments "
                 f"{', '.join(SWITCHES)}; name the one it has with switch=."
             )
-        return state.pop("params"), state
+        return state.pop("params", {}), state
 
     def apply(
         weights: chex.ArrayTree, state: chex.ArrayTree, x: jax.Array, train: bool = False
