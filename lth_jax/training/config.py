@@ -13,6 +13,7 @@ from lth_jax.perturb import ball
 
 ScheduleName = Literal["cosine", "step", "constant"]
 Period = Literal["step", "epoch"]
+KeptSchedule = Literal["constant", "linear", "exponential"]  # See training/kept.py.
 
 # From the fraction of a stage that is done to a factor of its rate.
 SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -48,6 +49,9 @@ class TrainConfig:
     prune_lr: float = _setting(0.1, "Learning rate of the scores.")
     prune_decay: float = _setting(1e-4, "Weight decay of the scores.")
     prune_schedule: ScheduleName = _setting("cosine", f"One of {', '.join(SCHEDULES)}.")
+    kept_schedule: KeptSchedule = _setting(
+        "constant", "While scores train: constant, or linear or exponential from all to the end."
+    )
     schedule_per: Period = _setting("step", "Rates follow it every step, or every epoch.")
     norm: ball.Norm = _setting("linf", "Of the ball: linf, l2 (per tensor) or l2_global.")
     eps_unit: ball.Unit = _setting("absolute", "absolute, or std: of each tensor at init.")
@@ -79,6 +83,7 @@ class TrainConfig:
         for name, known in (
             ("perturb_schedule", tuple(SCHEDULES)),
             ("prune_schedule", tuple(SCHEDULES)),
+            ("kept_schedule", typing.get_args(KeptSchedule)),
             ("norm", ball.NORMS),
             ("eps_unit", ball.UNITS),
             ("project_per", typing.get_args(Period)),
