@@ -142,7 +142,7 @@ def start(
     pruner_state: chex.ArrayTree = ()
     if kind.in_ball:
         radii = ball.radii(center, task.eps, config.eps_unit, config.norm)
-    first = _task_after(config, kind, task, scores, 0, 1)
+    first = _task_at(problem, kind, task, scores, 0, 1)
     if kind.masked:
         key = _key(task.key, "prune")
         pruner_state = pruner.init_state(key, weights, scores, first.kept)
@@ -207,8 +207,8 @@ def advance(
     return final
 
 
-def _task_after(
-    config: train_config.TrainConfig,
+def _task_at(
+    problem: Problem,
     kind: methods.StageKind,
     task: Task,
     scores: chex.ArrayTree,
@@ -218,9 +218,8 @@ def _task_after(
     """The task with the numbers that are kept after so many steps of a stage."""
     if "scores" not in kind.moves:
         return task
-    return task._replace(
-        kept=kept_counts.after(config.kept_schedule, scores, task.kept, step, total)
-    )
+    schedule = problem.config.kept_schedule
+    return task._replace(kept=kept_counts.after(schedule, scores, task.kept, step, total))
 
 
 def _steps_per_epoch(problem: Problem, data: Data) -> int:
@@ -249,9 +248,7 @@ def _one_step(
     keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
     key_mask, key_images, key_after = keys
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
-    now, then = (
-        _task_after(problem.config, kind, task, state.scores, t, total) for t in (step, step + 1)
-    )
+    now, then = (_task_at(problem, kind, task, state.scores, t, total) for t in (step, step + 1))
 
     def gradients_of(size: int) -> _Gradients:
         batch = _batch(problem, data, order, place, size, key_images)
@@ -259,7 +256,7 @@ def _one_step(
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
-    old_scores = (state.scores, state.pruner_state)
+    begins_at = (state.scores, now.kept, state.pruner_state)
     state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
@@ -286,8 +283,8 @@ def _one_step(
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)
         if isinstance(recorded, curves.Curves):
-            old = problem.pruner.mask(old_scores[0], now.kept, old_scores[1])
-            new = problem.pruner.mask(state.scores, then.kept, state.pruner_state)
+            ends_at = (state.scores, then.kept, state.pruner_state)
+            old, new = (problem.pruner.mask(*of) for of in (begins_at, ends_at))
             recorded = curves.record(recorded, epoch, old, new, state.scores)
         return curve.at[epoch].set(right), recorded, _order(problem, task, data, epoch + 1)
 
