@@ -26,7 +26,7 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
     Args:
         problem: Model, pruner and config.
         strategy: "map" or "vmap".
-        example: [h, w, c] of an image, uint8.
+        example: [...] of an image, raw.
 
     Returns:
         Bytes.
@@ -76,7 +76,7 @@ def check_one_lane(problem: training.Problem, sizes: training.Initial) -> None:
     kinds = (methods.PRUNE, methods.PERTURB)
     least = min(_optimizer_bytes(problem.config, kind, sizes) for kind in kinds)
     needed = 3 * _bytes(sizes.weights) + least
-    if jax.default_backend() == "cpu" and needed > _machine_bytes():
+    if jax.local_devices()[0].platform == "cpu" and needed > _machine_bytes():
         raise ValueError(
             f"model, width: one lane needs more than the {_machine_bytes() / 1e9:.1f} GB of this "
             "machine."
