@@ -80,7 +80,7 @@ class Problem(NamedTuple):
 
 
 def _key(key: jax.Array, use: str) -> jax.Array:
-    names = ("weights", "scores", "data", "perturb", "prune", "randomize")
+    names = ("weights", "scores", "data", "perturb", "prune", "randomize", "optimizer")
     return jax.random.fold_in(key, names.index(use))
 
 
@@ -135,9 +135,8 @@ def start(
             shared=config.shared_shift,
         )
         weights = pruners.merge(weights, point)
-    # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
-    moving = {"weights": center, "scores": scores}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, 1, 1)
+    moving = {"weights": pruners.choose(weights, scores), "scores": scores}
+    optimizers = _optimizers(problem, kind, task, 1, 1)
     radii: chex.ArrayTree = ()
     pruner_state: chex.ArrayTree = ()
     if kind.in_ball:
@@ -157,7 +156,7 @@ def start(
         scores=scores,
         model_state=origin.model_state,
         pruner_state=pruner_state,
-        opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
+        opt_state={name: tx.init(moving[name], center) for name, tx in optimizers.items()},
         curve=jnp.full((epochs,), -1, jnp.int32),
         losses=jnp.full((epochs,), jnp.nan, jnp.float32),
         diverged=jnp.int32(-1),
@@ -323,6 +322,19 @@ def _batch(
     return images, data.labels[rows]
 
 
+def _optimizers(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    total: int | jax.Array,
+    steps_per_epoch: int,
+) -> dict[methods.Part, stage_optimizers.Optimizer]:
+    config = problem.config
+    return stage_optimizers.optimizers(
+        config, kind, task.eps, lambda: _key(task.key, "optimizer"), total, steps_per_epoch
+    )
+
+
 def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.ArrayTree]:
     """What the stage moves: of the weights those that have scores."""
     parts: dict[methods.Part, chex.ArrayTree] = {
@@ -380,8 +392,7 @@ def _move(
     """The state with the optimizers' new states, and what moved after its step."""
     config, moving = problem.config, _moving(kind, state)
     opt_state = {}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, total, steps_per_epoch)
-    for name, tx in optimizers.items():
+    for name, tx in _optimizers(problem, kind, task, total, steps_per_epoch).items():
         updates, opt_state[name] = tx.update(gradients[name], state.opt_state[name], moving[name])
         moving[name] = optax.apply_updates(moving[name], updates)
     if kind.in_ball and "weights" in moving and config.project_per == "epoch":
