@@ -228,13 +228,15 @@ def _one_step(
     state, order = carry
     steps_per_epoch = _steps_per_epoch(problem, data)
     run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
-    keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
-    key_mask, key_images, key_after = keys
+    step_key = jax.random.fold_in(run_key, step)
+    key_mask, key_images, key_after = jax.random.split(step_key, 3)
+    # A program without it stays what it was: folders know a model of one's own by its program.
+    key_model = jax.random.fold_in(step_key, 3) if models.takes_key(problem.model.apply) else None
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
 
     def gradients_of(size: int) -> _Gradients:
         batch = _batch(problem, data, order, place, size, key_images)
-        return _gradients(problem, kind, state, task, data, batch, key_mask)
+        return _gradients(problem, kind, state, task, data, batch, key_mask, key_model)
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
@@ -322,6 +324,7 @@ def _gradients(
     data: Data,
     batch: tuple[jax.Array, jax.Array],
     key: jax.Array,
+    key_model: jax.Array | None,
 ) -> _Gradients:
     """Loss [], the model's state afterwards, and gradients to what moves."""
     pruner = problem.pruner
@@ -341,6 +344,7 @@ def _gradients(
         *batch,
         data.mean,
         data.std,
+        key_model,
     )
     (gradients,) = pull_back(gradient)
     if "scores" in gradients and pruner.penalty is not pruners.no_penalty:
