@@ -118,8 +118,9 @@ class _Apply:
             with convolution.fast_convolutions():
                 if train and state:
                     logits, after = self.module.apply(variables, x, mutable=list(state), **extra)
-                    return logits, dict(after)
-                return self.module.apply(variables, x, **extra), state
+                    return cast(jax.Array, logits), dict(after)
+                logits = self.module.apply(variables, x, **extra)
+                return cast(jax.Array, logits), state
         except flax.errors.InvalidRngError as error:
             raise self._no_key(train) from error
 

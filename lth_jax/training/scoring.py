@@ -17,7 +17,7 @@ _CHUNK = 500  # images
 class Chunks(NamedTuple):
     """A split to score, in equal chunks; padding has the label -1, which no output equals."""
 
-    images: chex.Array  # [chunks, b, h, w, c] uint8
+    images: chex.Array  # [chunks, b, ...] raw
     labels: chex.Array  # [chunks, b] int32
 
 
@@ -30,12 +30,24 @@ def chunks(split: datasets.Split) -> Chunks:
     Returns:
         Chunks as NumPy arrays.
     """
-    count = -(-len(split.labels) // _CHUNK)
-    size = -(-len(split.labels) // count)
+    count, size = _cut(len(split.labels))
     spare = count * size - len(split.labels)
     images = np.pad(split.images, [(0, spare)] + [(0, 0)] * (split.images.ndim - 1))
     labels = np.pad(split.labels, (0, spare), constant_values=-1)
     return Chunks(images.reshape(count, size, *images.shape[1:]), labels.reshape(count, size))
+
+
+def chunk_shapes(count: int, shape: tuple[int, ...]) -> Chunks:
+    """The shapes of `chunks` of a split of so many images of a shape."""
+    cut = _cut(count)
+    images = jax.ShapeDtypeStruct((*cut, *shape), jnp.uint8)
+    return Chunks(images, jax.ShapeDtypeStruct(cut, jnp.int32))
+
+
+def _cut(images: int) -> tuple[int, int]:
+    """Chunks, and images in each."""
+    count = -(-images // _CHUNK)
+    return count, -(-images // count)
 
 
 def count_right(
@@ -53,8 +65,8 @@ def count_right(
         weights: Tree of the (pruned) weights.
         model_state: The model's state.
         chunks: The split.
-        mean: [c] as in Data.
-        std: [c] as in Data.
+        mean: [c] or [1] as in Data.
+        std: [c] or [1] as in Data.
 
     Returns:
         [] int32.
@@ -86,7 +98,7 @@ def loss_and_gradient(
         microbatch: Images per gradient, a divisor of the batch; 0 takes the batch whole.
         weights: Tree of the (pruned) weights.
         model_state: The model's state.
-        images: [b, h, w, c] raw.
+        images: [b, ...] raw.
         labels: [b] int32.
         mean: [c] as in datasets.normalize.
         std: [c] as in datasets.normalize.

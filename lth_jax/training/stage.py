@@ -25,11 +25,11 @@ from lth_jax.training import optimizers as stage_optimizers
 class Data(NamedTuple):
     """The arrays that a lane reads while it trains; never the test split."""
 
-    images: chex.Array  # [n, h, w, c] uint8
+    images: chex.Array  # [n, ...] raw
     labels: chex.Array  # [n] int32
     validation: scoring.Chunks
-    mean: chex.Array  # [c]
-    std: chex.Array  # [c]
+    mean: chex.Array  # [c] or [1]
+    std: chex.Array  # [c] or [1]
 
 
 class Task(NamedTuple):
@@ -79,7 +79,7 @@ class Problem(NamedTuple):
 
 
 def _key(key: jax.Array, use: str) -> jax.Array:
-    names = ("weights", "scores", "data", "perturb", "prune", "randomize")
+    names = ("weights", "scores", "data", "perturb", "prune", "randomize", "optimizer")
     return jax.random.fold_in(key, names.index(use))
 
 
@@ -134,9 +134,8 @@ def start(
             shared=config.shared_shift,
         )
         weights = pruners.merge(weights, point)
-    # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
-    moving = {"weights": center, "scores": scores}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, 1, 1)
+    moving = {"weights": pruners.choose(weights, scores), "scores": scores}
+    optimizers = _optimizers(problem, kind, task, 1, 1)
     radii: chex.ArrayTree = ()
     pruner_state: chex.ArrayTree = ()
     if kind.in_ball:
@@ -155,7 +154,7 @@ def start(
         scores=scores,
         model_state=origin.model_state,
         pruner_state=pruner_state,
-        opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
+        opt_state={name: tx.init(moving[name], center) for name, tx in optimizers.items()},
         curve=jnp.full((epochs,), -1, jnp.int32),
         losses=jnp.full((epochs,), jnp.nan, jnp.float32),
         diverged=jnp.int32(-1),
@@ -297,7 +296,7 @@ def _at_place(
 def _batch(
     problem: Problem, data: Data, order: jax.Array, place: jax.Array, size: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Images [size, h, w, c] and labels [size] of the epoch's `place`-th batch."""
+    """Images [size, ...] and labels [size] of the epoch's `place`-th batch."""
     rows = jax.lax.dynamic_slice_in_dim(order, place * problem.config.batch_size, size)
     # As rows of bytes: a gather of whole images costs three times as much on a CPU.
     flat = data.images.reshape(len(data.labels), -1)
@@ -305,6 +304,19 @@ def _batch(
     if problem.config.augment:
         images = augment.crop_and_flip(key, images)
     return images, data.labels[rows]
+
+
+def _optimizers(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    total: int | jax.Array,
+    steps_per_epoch: int,
+) -> dict[methods.Part, stage_optimizers.Optimizer]:
+    config = problem.config
+    return stage_optimizers.optimizers(
+        config, kind, task.eps, lambda: _key(task.key, "optimizer"), total, steps_per_epoch
+    )
 
 
 def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.ArrayTree]:
@@ -366,8 +378,7 @@ def _move(
     """The state with the optimizers' new states, and what moved after its step."""
     config, moving = problem.config, _moving(kind, state)
     opt_state = {}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, total, steps_per_epoch)
-    for name, tx in optimizers.items():
+    for name, tx in _optimizers(problem, kind, task, total, steps_per_epoch).items():
         updates, opt_state[name] = tx.update(gradients[name], state.opt_state[name], moving[name])
         moving[name] = optax.apply_updates(moving[name], updates)
     if kind.in_ball and "weights" in moving and config.project_per == "epoch":
