@@ -20,6 +20,7 @@ ScheduleName = Literal["cosine", "linear", "step", "constant"]
 # From the fraction of a stage that is done to a factor of its rate.
 Schedule = Callable[[jax.Array], jax.Array]
 Period = Literal["step", "epoch"]
+KeptSchedule = Literal["constant", "linear", "exponential"]  # See training/kept.py.
 
 SCHEDULES: dict[str, Schedule] = {
     "cosine": lambda progress: 0.5 * (1 + jnp.cos(jnp.pi * progress)),
@@ -80,6 +81,9 @@ class TrainConfig:
     prune_lr: float = _setting(0.1, "Learning rate of the scores.")
     prune_decay: float = _setting(1e-4, "Weight decay of the scores.")
     prune_schedule: ScheduleName | Schedule = _setting("cosine", f"One of {', '.join(SCHEDULES)}.")
+    kept_schedule: KeptSchedule = _setting(
+        "constant", "While scores train: constant, or linear or exponential from all to the end."
+    )
     schedule_per: Period = _setting("step", "Rates follow it every step, or every epoch.")
     norm: ball.Norm = _setting("linf", "Of the ball: linf, l2 (per tensor) or l2_global.")
     eps_unit: ball.Unit = _setting("absolute", "absolute, or std: of each tensor at init.")
@@ -112,6 +116,7 @@ class TrainConfig:
 
     def _check_choices(self) -> None:
         for name, known in (
+            ("kept_schedule", typing.get_args(KeptSchedule)),
             ("norm", ball.NORMS),
             ("eps_unit", ball.UNITS),
             ("project_per", typing.get_args(Period)),

@@ -19,6 +19,7 @@ from lth_jax.datasets import augment
 from lth_jax.perturb import ball
 from lth_jax.training import config as train_config
 from lth_jax.training import curves, methods, scoring
+from lth_jax.training import kept as kept_counts
 from lth_jax.training import optimizers as stage_optimizers
 
 
@@ -140,13 +141,14 @@ def start(
     pruner_state: chex.ArrayTree = ()
     if kind.in_ball:
         radii = ball.radii(center, task.eps, config.eps_unit, config.norm)
+    first = _task_at(problem, kind, task, scores, 0, 1)
     if kind.masked:
         key = _key(task.key, "prune")
-        pruner_state = pruner.init_state(key, weights, scores, task.kept)
+        pruner_state = pruner.init_state(key, weights, scores, first.kept)
     epochs = config.perturb_epochs + config.prune_epochs
     recorded: curves.Curves | tuple[()] = ()
     if config.curves and "scores" in kind.moves:
-        recorded = curves.begin(pruner.mask(scores, task.kept, pruner_state), epochs)
+        recorded = curves.begin(pruner.mask(scores, first.kept, pruner_state), epochs)
     return State(
         center=origin.weights,
         radii=radii,
@@ -204,6 +206,21 @@ def advance(
     return final
 
 
+def _task_at(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    scores: chex.ArrayTree,
+    step: int | jax.Array,
+    total: int | jax.Array,
+) -> Task:
+    """The task with the numbers that are kept after so many steps of a stage."""
+    if "scores" not in kind.moves:
+        return task
+    schedule = problem.config.kept_schedule
+    return task._replace(kept=kept_counts.after(schedule, scores, task.kept, step, total))
+
+
 def _steps_per_epoch(problem: Problem, data: Data) -> int:
     return problem.config.steps_per_epoch(len(data.labels))
 
@@ -232,20 +249,21 @@ def _one_step(
     # A program without it stays what it was: folders know a model of one's own by its program.
     key_model = jax.random.fold_in(step_key, 3) if models.takes_key(problem.model.apply) else None
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
+    now, then = (_task_at(problem, kind, task, state.scores, t, total) for t in (step, step + 1))
 
     def gradients_of(size: int) -> _Gradients:
         batch = _batch(problem, data, order, place, size, key_images)
-        return _gradients(problem, kind, state, task, data, batch, key_mask, key_model)
+        return _gradients(problem, kind, state, now, data, batch, key_mask, key_model)
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
-    old_scores = (state.scores, state.pruner_state)
+    begins_at = (state.scores, now.kept, state.pruner_state)
     state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
     if "scores" in moving:
         weights, scores, pruner_state = problem.pruner.after_step(
-            key_after, step, weights, scores, task.kept, pruner_state
+            key_after, step, weights, scores, then.kept, pruner_state
         )
     failed = (state.diverged < 0) & ~jnp.isfinite(loss)
     before = jnp.where(place == 0, 0, state.losses[epoch])
@@ -262,12 +280,12 @@ def _one_step(
         curve: jax.Array, recorded: chex.ArrayTree, order: jax.Array
     ) -> tuple[jax.Array, chex.ArrayTree, jax.Array]:
         del order
-        pruned = subnetwork(problem, kind, state, task)
+        pruned = subnetwork(problem, kind, state, then)
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)
         if isinstance(recorded, curves.Curves):
-            now = (state.scores, state.pruner_state)
-            old, new = (problem.pruner.mask(s, task.kept, of_s) for s, of_s in (old_scores, now))
+            ends_at = (state.scores, then.kept, state.pruner_state)
+            old, new = (problem.pruner.mask(*of) for of in (begins_at, ends_at))
             recorded = curves.record(recorded, epoch, old, new, state.scores)
         return curve.at[epoch].set(right), recorded, _order(problem, task, data, epoch + 1)
 
