@@ -231,6 +231,17 @@ def _order(problem: Problem, task: Task, data: Data, epoch: int | jax.Array) -> 
     return jax.random.permutation(key, len(data.labels))
 
 
+def _keys_of_step(
+    problem: Problem, kind: methods.StageKind, task: Task, step: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Three keys of a step, and one for a model that takes one."""
+    run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
+    step_key = jax.random.fold_in(run_key, step)
+    keys = jax.random.split(step_key, 3)
+    # A program without it stays what it was: folders know a model of one's own by its program.
+    return keys, jax.random.fold_in(step_key, 3) if models.takes_key(problem.model.apply) else None
+
+
 def _one_step(
     problem: Problem,
     kind: methods.StageKind,
@@ -243,11 +254,7 @@ def _one_step(
     """A batch, a gradient, a move; at the end of an epoch validation and a new order."""
     state, order = carry
     steps_per_epoch = _steps_per_epoch(problem, data)
-    run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
-    step_key = jax.random.fold_in(run_key, step)
-    key_mask, key_images, key_after = jax.random.split(step_key, 3)
-    # A program without it stays what it was: folders know a model of one's own by its program.
-    key_model = jax.random.fold_in(step_key, 3) if models.takes_key(problem.model.apply) else None
+    (key_mask, key_images, key_after), key_model = _keys_of_step(problem, kind, task, step)
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
     now, then = (_task_at(problem, kind, task, state.scores, t, total) for t in (step, step + 1))
 
