@@ -188,6 +188,7 @@ class Study:
                 )
             self.problem = training.Problem(model, pruner, train)
             sizes = sweep.check(self.problem, self.dataset, max_lanes)
+            self.dataset.check()
             if keep_tickets:
                 lane_tickets.check(sizes)
             self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)

@@ -26,7 +26,7 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
     Args:
         problem: Model, pruner and config.
         strategy: "map" or "vmap".
-        example: [h, w, c] of an image, uint8.
+        example: [...] of an image, raw.
 
     Returns:
         Bytes.

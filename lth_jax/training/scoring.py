@@ -17,7 +17,7 @@ _CHUNK = 500  # images
 class Chunks(NamedTuple):
     """A split to score, in equal chunks; padding has the label -1, which no output equals."""
 
-    images: chex.Array  # [chunks, b, h, w, c] uint8
+    images: chex.Array  # [chunks, b, ...] raw
     labels: chex.Array  # [chunks, b] int32
 
 
@@ -53,8 +53,8 @@ def count_right(
         weights: Tree of the (pruned) weights.
         model_state: The model's state.
         chunks: The split.
-        mean: [c] as in Data.
-        std: [c] as in Data.
+        mean: [c] or [1] as in Data.
+        std: [c] or [1] as in Data.
 
     Returns:
         [] int32.
@@ -85,7 +85,7 @@ def loss_and_gradient(
         microbatch: Images per gradient, a divisor of the batch; 0 takes the batch whole.
         weights: Tree of the (pruned) weights.
         model_state: The model's state.
-        images: [b, h, w, c] raw.
+        images: [b, ...] raw.
         labels: [b] int32.
         mean: [c] as in datasets.normalize.
         std: [c] as in datasets.normalize.

@@ -25,11 +25,11 @@ from lth_jax.training import optimizers as stage_optimizers
 class Data(NamedTuple):
     """The arrays that a lane reads while it trains; never the test split."""
 
-    images: chex.Array  # [n, h, w, c] uint8
+    images: chex.Array  # [n, ...] raw
     labels: chex.Array  # [n] int32
     validation: scoring.Chunks
-    mean: chex.Array  # [c]
-    std: chex.Array  # [c]
+    mean: chex.Array  # [c] or [1]
+    std: chex.Array  # [c] or [1]
 
 
 class Task(NamedTuple):
@@ -295,7 +295,7 @@ def _at_place(
 def _batch(
     problem: Problem, data: Data, order: jax.Array, place: jax.Array, size: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Images [size, h, w, c] and labels [size] of the epoch's `place`-th batch."""
+    """Images [size, ...] and labels [size] of the epoch's `place`-th batch."""
     rows = jax.lax.dynamic_slice_in_dim(order, place * problem.config.batch_size, size)
     # As rows of bytes: a gather of whole images costs three times as much on a CPU.
     flat = data.images.reshape(len(data.labels), -1)
