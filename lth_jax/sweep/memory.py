@@ -72,7 +72,7 @@ def check_one_lane(sizes: training.Initial) -> None:
     """
     # At the very least a device holds a lane's centre, weights, gradient and momentum.
     needed = 4 * _bytes(sizes.weights)
-    if jax.default_backend() == "cpu" and needed > _machine_bytes():
+    if jax.local_devices()[0].platform == "cpu" and needed > _machine_bytes():
         raise ValueError(
             f"model, width: one lane needs more than the {_machine_bytes() / 1e9:.1f} GB of this "
             "machine."

@@ -24,8 +24,12 @@ Strategy = Literal["auto", "map", "vmap"]
 STRATEGIES: tuple[str, ...] = typing.get_args(Strategy)
 
 
-def strategy_for(strategy: Strategy) -> Literal["map", "vmap"]:
+def strategy_for(strategy: Strategy, platform: str | None = None) -> Literal["map", "vmap"]:
     """Resolves "auto": map on CPU, vmap elsewhere.
+
+    Args:
+        strategy: What was asked for.
+        platform: That programs are for; None is that of this process's devices.
 
     Raises:
         ValueError: If the strategy is not one of STRATEGIES.
@@ -34,7 +38,7 @@ def strategy_for(strategy: Strategy) -> Literal["map", "vmap"]:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
     if strategy != "auto":
         return strategy
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+    return "map" if (platform or jax.local_devices()[0].platform) == "cpu" else "vmap"
 
 
 class Programs:
@@ -44,12 +48,26 @@ class Programs:
     whatever eps, sparsity, seeds and slices are. Every argument with a lane axis is sharded.
     """
 
-    def __init__(self, problem: training.Problem, strategy: Strategy = "auto"):
-        """Looks at the devices; compiles nothing yet."""
+    def __init__(
+        self,
+        problem: training.Problem,
+        strategy: Strategy = "auto",
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """Looks at the devices; compiles nothing yet.
+
+        Args:
+            problem: Model, pruner and config.
+            strategy: How lanes share a device.
+            devices: To run on, or, of a topology, to compile for; None takes those of this process.
+                Lanes need nothing of each other, so processes share no mesh.
+
+        Raises:
+            ValueError: If the strategy is unknown.
+        """
         self.problem = problem
-        self.strategy = strategy_for(strategy)
-        # Of this process: lanes need nothing of each other, so processes share no mesh.
-        devices = jax.local_devices()
+        devices = jax.local_devices() if devices is None else devices
+        self.strategy = strategy_for(strategy, devices[0].platform)
         self.devices = len(devices)
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
