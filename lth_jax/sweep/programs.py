@@ -68,7 +68,7 @@ class Programs:
         self.problem = problem
         devices = jax.local_devices() if devices is None else devices
         self.strategy = strategy_for(strategy, devices[0].platform)
-        self.devices = len(devices)
+        self.devices, self.platform = len(devices), devices[0].platform
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
         self.mesh = mesh
@@ -76,6 +76,10 @@ class Programs:
         # Always mapped: a vectorized draw may round by its place in the vector, and then the
         # same seed would not stand for the same weights in every block.
         self._initial = _jit("initial", self._over_lanes(self._initial_of_lane, "map"))
+        self._on_host = _jit(
+            "initial_on_host",
+            lambda tasks: jax.lax.map(lambda task: self._initial_of_lane(task, ()), tasks),
+        )
         self._finish = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
@@ -84,8 +88,16 @@ class Programs:
         )
 
     def initial(self, task: training.Task) -> training.Initial:
-        """What the lanes' seeds stand for, by jitted draws."""
+        """What the lanes' seeds stand for: jitted draws, of the host's CPU whatever runs them."""
+        if self.platform != "cpu":
+            dealt: training.Initial = self.over_lanes(self.draw_on_host(task))
+            return dealt
         found: training.Initial = self._initial(task, ())
+        return found
+
+    def draw_on_host(self, task: training.Task) -> training.Initial:
+        """The same draws by the host's CPU alone, the result on it."""
+        found: training.Initial = self._on_host(jax.device_put(task, numerics.host()))
         return found
 
     def gather(self, tree: chex.ArrayTree, rows: npt.NDArray[np.int32]) -> chex.ArrayTree:

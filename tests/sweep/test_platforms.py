@@ -6,7 +6,7 @@ import jax
 import pytest
 import tiny
 
-from lth_jax import pruners, training
+from lth_jax import errors, numerics, pruners, training
 from lth_jax.models import conv, linen
 from lth_jax.sweep import lowering, programs
 from lth_jax.training import methods
@@ -54,6 +54,29 @@ def test_the_devices_decide_the_strategy_that_is_not_named():
     assert programs.strategy_for("auto", "cpu") == "map"
     assert programs.strategy_for("auto", "tpu") == programs.strategy_for("auto", "gpu") == "vmap"
     assert programs.strategy_for("map", "tpu") == "map"
+
+
+def test_an_accelerator_is_given_the_weights_that_the_host_draws(monkeypatch):
+    made = programs.Programs(tiny.problem(), "map")
+    sizes = training.lane_shapes(made.problem)
+    seeds = [training.lane_task(made.problem, sizes, seed, 0.0, 0.5) for seed in range(3)]
+    task = made.tasks(seeds, seeds[0], 2 * made.devices)
+    mapped = made.initial(task)
+    drawn = made.draw_on_host(task)
+    tiny.assert_same_bits(drawn, mapped)
+    monkeypatch.setattr(made, "platform", "tpu")
+    marked = drawn._replace(scores=drawn.weights)  # To see where they come from.
+    monkeypatch.setattr(made, "draw_on_host", lambda task: marked)
+    tiny.assert_same_bits(made.initial(task), marked)
+
+
+def test_a_host_without_its_cpu_is_told(monkeypatch):
+    def local_devices(backend=None):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    with pytest.raises(errors.RunError, match="JAX_PLATFORMS"):
+        numerics.host()
 
 
 def test_shapes_are_those_of_what_a_runner_passes():
