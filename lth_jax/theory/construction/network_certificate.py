@@ -84,6 +84,8 @@ def norm_bound(matrix: Matrix, error: Matrix | float = 0.0) -> float:
     wide = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m, k = wide.shape
     gram = wide.T @ wide
+    if not np.isfinite(gram).all():  # It overflowed.
+        return np.inf
     values, vectors = np.linalg.eigh(gram)
     largest = np.abs(values).max()
     room = 8 * k * (k + 8) * _U  # Of a product of two matrices with columns of norm about 1.
@@ -91,7 +93,13 @@ def norm_bound(matrix: Matrix, error: Matrix | float = 0.0) -> float:
     rest = _frobenius(gram - (vectors * values) @ vectors.T) + room * largest
     rest += 4 * (m + 8) * _U * _frobenius(wide) ** 2
     total = _up(np.sqrt(_up(largest * square + rest, m * k)), 1) + _frobenius(np.asarray(error))
-    return float(_up(total, m * k))
+    return _worst(_up(total, m * k))
+
+
+def _worst(*bounds: Matrix | np.float64 | float) -> float:
+    """The largest of bounds and 0; NaN stands for one that overflowed and is infinite."""
+    largest = np.max([np.max(bound) for bound in bounds], initial=0.0)
+    return np.inf if np.isnan(largest) else float(largest)
 
 
 def _row_norm(matrix: Matrix) -> float:
@@ -143,7 +151,7 @@ def entrywise(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain 
             )
         if index < len(target) - 1:
             u, v = np.minimum(np.maximum(u, 0), a), np.minimum(np.maximum(v, 0), c)
-    return float(max(u.max(), v.max(), 0.0))
+    return _worst(u, v)
 
 
 def _norm(x: Matrix, error: Matrix | float, rows: bool) -> float:
@@ -190,7 +198,7 @@ def _l2(target: Sequence[Matrix], layers: Sequence[Layer], domain: Domain) -> fl
                 _norm(parts.p, parts.p_error, rows) * b + _norm(parts.d, parts.d_error, rows) * r, 2
             )
             r = _up(_norm(w, 0.0, rows) * r, 1)
-    return float(b)
+    return _worst(b)
 
 
 def _evaluation_rounding(target: Sequence[Matrix], layers: Sequence[Layer]) -> float:
@@ -207,9 +215,21 @@ def _evaluation_rounding(target: Sequence[Matrix], layers: Sequence[Layer]) -> f
             lost = _up(matrix @ lost, matrix.shape[1])
             terms += 2 * matrix.shape[1] + 8
         total += float(size.max()) * terms * 2 * _U + float(lost.max())
-    return float(_up(total, 2))
+    return _worst(_up(total, 2))
 
 
+def _check(target: Sequence[Matrix], layers: Sequence[Layer]) -> None:
+    if [w.shape for w in target] != [layer.plus.shape for layer in layers]:
+        raise ValueError("expected two networks of the same shapes.")
+    for w, layer in zip(target, layers, strict=True):
+        if not all(np.isfinite(part).all() for part in (w, *layer) if part is not None):
+            raise ValueError("expected finite weights and errors, got NaN or infinity.")
+        if any((e < 0).any() for e in (layer.plus_error, layer.minus_error) if e is not None):
+            raise ValueError("expected errors of at least 0, got a negative one.")
+
+
+# What overflows is infinite, and what is infinite times 0 NaN, which the functions above know.
+@np.errstate(over="ignore", invalid="ignore")
 def bound(
     target: Sequence[npt.NDArray[Any]], layers: Sequence[Layer], domain: Domain = "cube"
 ) -> Bound:
@@ -221,16 +241,18 @@ def bound(
         domain: "cube" is [0, 1]^d, "ball" is ‖x‖∞ <= 1.
 
     Returns:
-        The bounds. For one layer `entrywise` is the maximum itself, but for rounding.
+        The bounds. For one layer `entrywise` is the maximum itself, but for rounding. Where float64
+        overflows they are infinite.
 
     Raises:
-        ValueError: If the shapes do not fit, or the ball is asked of a network of half width.
+        ValueError: If the shapes do not fit, a number is not finite, an error is negative, or the
+            ball is asked of a network of half width.
     """
     target = [np.asarray(w, np.float64) for w in target]
-    if [w.shape for w in target] != [layer.plus.shape for layer in layers]:
-        raise ValueError("expected two networks of the same shapes.")
+    _check(target, layers)
     if domain not in DOMAINS:
         raise ValueError(f"expected a domain of {DOMAINS}, got {domain!r}.")
     by_entries, l2 = entrywise(target, layers, domain), _l2(target, layers, domain)
     rounding = _evaluation_rounding(target, layers)
-    return Bound(float(_up(min(by_entries, l2) + 2 * rounding, 2)), by_entries, l2, rounding)
+    value = _worst(_up(min(by_entries, l2) + 2 * rounding, 2))
+    return Bound(value, by_entries, l2, rounding)
