@@ -10,6 +10,7 @@ import compiled
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 import pytest
 import small_study
 import tiny
@@ -218,6 +219,28 @@ def test_a_folder_is_of_one_program(whole):
         lth_jax.Study("lenet", tiny.dataset(), train=tiny.CONFIG, out=result.path)
 
 
+def test_a_folder_is_of_one_optimizer(tmp_path):
+    def study_of(**changed):
+        train = dataclasses.replace(tiny.CONFIG, **changed)
+        return lth_jax.Study("lenet", tiny.dataset(), train=train, out=tmp_path / "run")
+
+    def adam_of(b1):
+        return lambda rate: optax.adam(rate, b1)
+
+    with study_of(prune_optimizer=adam_of(0.8)).hold():
+        pass
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["prune_optimizer"] == "own: <lambda>" and config["prune_decay"] is None
+    with study_of(prune_optimizer=adam_of(0.8)).hold():  # Another function that does the same.
+        pass
+    others = ({"prune_optimizer": adam_of(0.9)}, {"prune_optimizer": "adam"}, {})
+    for other in (*others, others[0] | {"prune_schedule": lambda done: 1 - done}):
+        with pytest.raises(lth_jax.InputError, match="belongs to other settings"):
+            study_of(**other)
+    named = dataclasses.replace(tiny.CONFIG, prune_optimizer="adam", perturb_schedule="linear")
+    assert "program" not in lth_jax.Study("lenet", tiny.dataset(), train=named).settings
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
@@ -262,6 +285,31 @@ def test_bad_values_are_named_before_any_work(tmp_path, change, said):
 def test_bad_axes_are_named_before_any_work(tmp_path, change, said):
     with pytest.raises(lth_jax.InputError, match=said):
         own_study(tmp_path / "out").run(**GRID | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lanes_made_by_hand_are_checked_before_any_work(tmp_path):
+    study, good = own_study(tmp_path / "out"), sweep.Lane("joint", 0.1, 0.5, 0)
+    with study.hold():
+        before = small_study.tree(tmp_path)
+        for bad in (good._replace(eps=math.nan), good._replace(eps=-1.0), good._replace(seed=0.5)):
+            with pytest.raises(lth_jax.InputError, match="^(eps|seeds) must be "):
+                study.fill([good, bad])
+            with pytest.raises(ValueError, match="^(eps|seeds) must be "):
+                study._runner.run([good, bad])
+    assert small_study.tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_a_model_of_which_nothing_is_pruned_is_one_line(tmp_path, scope):
+    def untouched(x):
+        return x.reshape(len(x), -1)[:, :10]
+
+    bare = lth_jax.Model(lambda key: ({}, {}), lambda w, s, x, train=False: (untouched(x), s))
+    given = {"train": tiny.CONFIG, "out": tmp_path / "out", "scope": scope}
+    for model, more in ((bare, {}), ("lenet", {"prunable": lambda path, leaf: False})):
+        with pytest.raises(lth_jax.InputError, match="^model: .* has nothing that 'edge_popup'"):
+            lth_jax.Study(model, tiny.dataset(), **given, **more)
     assert not (tmp_path / "out").exists()
 
 

@@ -199,7 +199,7 @@ def tree_topk_mask_and_thresholds(
         ]
         masks, thresholds = ([pair[place] for pair in found] for place in (0, 1))
         return jax.tree.unflatten(treedef, masks), jax.tree.unflatten(treedef, thresholds)
-    ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves or [jnp.zeros(0)]])
     mask, hint = topk_mask_and_threshold(ranked, kept, hints, axis_name)
     parts, start = [], 0
     for leaf in leaves:

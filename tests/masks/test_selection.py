@@ -262,3 +262,16 @@ def test_trees_that_differ_are_refused_while_tracing():
     for kept in ({"a": 1, "b": 1}, [1], {"a": jnp.ones(1, jnp.int32), "b": None}):
         with pytest.raises(ValueError, match="expected kept of .*, got "):
             jax.jit(selection.tree_topk_mask)(scores, kept)
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_nothing_to_prune_is_a_tree_without_masks(scope):
+    weights, scores = {"a": jnp.ones(3)}, {"a": None}
+    kept = selection.tree_kept(scores, 0.5, scope)
+    for transform in (lambda f: f, jax.jit):
+        masks = transform(selection.tree_topk_mask)(scores, kept)
+        assert masks == {"a": None}
+        masked = selection.straight_through(weights, scores, masks)
+        np.testing.assert_array_equal(masked["a"], weights["a"])
+    with pytest.raises(ValueError, match=r"kept must lie in \[0, 0\], got 1"):
+        selection.tree_topk_mask(scores, 1)

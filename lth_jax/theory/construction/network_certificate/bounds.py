@@ -39,9 +39,21 @@ def _evaluation_rounding(target: Sequence[outward.Matrix], layers: Sequence[pair
             lost = outward.up(matrix @ lost, matrix.shape[1])
             terms += 2 * matrix.shape[1] + 8
         total += float(size.max()) * terms * 2 * outward.U + float(lost.max())
-    return float(outward.up(total, 2))
+    return outward.worst(outward.up(total, 2))
 
 
+def _check(target: Sequence[outward.Matrix], layers: Sequence[pairs.Layer]) -> None:
+    if [w.shape for w in target] != [layer.plus.shape for layer in layers]:
+        raise ValueError("expected two networks of the same shapes.")
+    for w, layer in zip(target, layers, strict=True):
+        if not all(np.isfinite(part).all() for part in (w, *layer) if part is not None):
+            raise ValueError("expected finite weights and errors, got NaN or infinity.")
+        if any((e < 0).any() for e in (layer.plus_error, layer.minus_error) if e is not None):
+            raise ValueError("expected errors of at least 0, got a negative one.")
+
+
+# What overflows is infinite, and what is infinite times 0 NaN, which the functions know.
+@np.errstate(over="ignore", invalid="ignore")
 def bound(
     target: Sequence[npt.NDArray[Any]], layers: Sequence[pairs.Layer], domain: pairs.Domain = "cube"
 ) -> Bound:
@@ -53,19 +65,20 @@ def bound(
         domain: "cube" is [0, 1]^d, "ball" is ‖x‖∞ <= 1.
 
     Returns:
-        The bounds. For one layer `entrywise` is the maximum itself, but for rounding.
+        The bounds. For one layer `entrywise` is the maximum itself, but for rounding. Where float64
+        overflows they are infinite.
 
     Raises:
-        ValueError: If the shapes do not fit, or the ball is asked of a network of half width.
+        ValueError: If the shapes do not fit, a number is not finite, an error is negative, or the
+            ball is asked of a network of half width.
     """
     target = [np.asarray(w, np.float64) for w in target]
-    if [w.shape for w in target] != [layer.plus.shape for layer in layers]:
-        raise ValueError("expected two networks of the same shapes.")
+    _check(target, layers)
     if domain not in pairs.DOMAINS:
         raise ValueError(f"expected a domain of {pairs.DOMAINS}, got {domain!r}.")
     by_entry = by_entries.entrywise(target, layers, domain)
     by_norm = by_norms.l2(target, layers, domain)
     by_line = by_lines.relaxed(target, layers, domain)
     rounding = _evaluation_rounding(target, layers)
-    value = float(outward.up(min(by_entry, by_norm, by_line) + 2 * rounding, 2))
+    value = outward.worst(outward.up(min(by_entry, by_norm, by_line) + 2 * rounding, 2))
     return Bound(value, by_entry, by_norm, by_line, rounding)

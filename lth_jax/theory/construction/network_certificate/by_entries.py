@@ -51,4 +51,4 @@ def entrywise(
             )
         if index < len(target) - 1:
             u, v = np.minimum(np.maximum(u, 0), a), np.minimum(np.maximum(v, 0), c)
-    return float(max(u.max(), v.max(), 0.0))
+    return outward.worst(u, v)

@@ -59,10 +59,7 @@ class _Units(NamedTuple):
 def relaxed(
     target: Sequence[Array], layers: Sequence[pairs.Layer], domain: pairs.Domain = "cube"
 ) -> float:
-    """The bound by straight lines alone, without room for rounding an evaluation; see `bound`.
-
-    Infinite where a number on the way does not fit a float64.
-    """
+    """The bound by straight lines alone, without room for rounding an evaluation; see `bound`."""
     affine: list[_Affine] = []
     known: list[_Units] = []
     with np.errstate(over="ignore", invalid="ignore"):
@@ -71,7 +68,7 @@ def relaxed(
             wanted = _HIDDEN if index < len(target) - 1 else _HIDDEN[:2]
             bounds = _bounds(wanted, affine, known, domain)
             if index == len(target) - 1:
-                return float(max(bound.max() for bound in bounds))
+                return outward.worst(*bounds)
             above, below, high, low, q = bounds
             known.append(
                 _Units(above, below, high, low, np.minimum(above, high), np.minimum(below, q))

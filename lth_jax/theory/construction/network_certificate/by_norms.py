@@ -16,6 +16,8 @@ def norm_bound(matrix: outward.Matrix, error: outward.Matrix | float = 0.0) -> f
     wide = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     m, k = wide.shape
     gram = wide.T @ wide
+    if not np.isfinite(gram).all():  # It overflowed.
+        return np.inf
     values, vectors = np.linalg.eigh(gram)
     largest = np.abs(values).max()
     room = 8 * k * (k + 8) * outward.U  # Of a product of two matrices with columns of norm about 1.
@@ -25,7 +27,7 @@ def norm_bound(matrix: outward.Matrix, error: outward.Matrix | float = 0.0) -> f
     total = outward.up(np.sqrt(outward.up(largest * square + rest, m * k)), 1) + outward.frobenius(
         np.asarray(error)
     )
-    return float(outward.up(total, m * k))
+    return outward.worst(outward.up(total, m * k))
 
 
 def row_norm(matrix: outward.Matrix) -> float:
@@ -81,4 +83,4 @@ def l2(
                 _norm(parts.p, parts.p_error, rows) * b + _norm(parts.d, parts.d_error, rows) * r, 2
             )
             r = outward.up(_norm(w, 0.0, rows) * r, 1)
-    return float(b)
+    return outward.worst(b)

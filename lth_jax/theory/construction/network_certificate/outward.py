@@ -25,3 +25,9 @@ def up(x: Any, terms: int) -> Any:
 def frobenius(x: Matrix) -> np.float64:
     """The ℓ2 norm of all entries; squares that underflow count as the largest they may be."""
     return np.float64(np.linalg.norm(x) + np.sqrt(np.count_nonzero(x)) * 2.0**-537)
+
+
+def worst(*bounds: Matrix | np.float64 | float) -> float:
+    """The largest of bounds and 0; NaN stands for one that overflowed and is infinite."""
+    largest = np.max([np.max(bound) for bound in bounds], initial=0.0)
+    return np.inf if np.isnan(largest) else float(largest)
