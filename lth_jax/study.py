@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 ACCURACY, VALIDATION, LOSS = "accuracy.png", "validation.png", "loss.png"
 PLOTS = (ACCURACY, VALIDATION, LOSS)  # each with an .svg beside it
+_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 _log = logging.getLogger("lth_jax")
 
 
@@ -146,7 +148,7 @@ class Study:
             pruner: A Pruner, or the name of one of pruners.PRUNERS.
             train: How stages train; None is TrainConfig().
             out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
-            name: What the study is called.
+            name: What the study is called: letters, digits and _.+-, as it names a folder.
             scope: "tensor" prunes every tensor alike, "global" ranks all weights together; for a
                 pruner given by name.
             prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
@@ -169,6 +171,8 @@ class Study:
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
         self._checkpoint_minutes = checkpoint_minutes
         with _refusals():
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ValueError(f"name must be letters, digits and _.+-, got {name!r}.")
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
             _check_types(model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
@@ -608,6 +612,10 @@ def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:
             raise ValueError(f"{name} must be {remedy}, got {type(value).__name__}.")
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def check_choices(
     strategy: str, max_lanes: int, ticket_bits: int, checkpoint_minutes: float, lock: str
 ) -> None:
@@ -620,10 +628,10 @@ def check_choices(
         raise ValueError(
             f"strategy must be one of {', '.join(programs.STRATEGIES)}, got {strategy!r}."
         )
-    if max_lanes < 1:
-        raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
-    if ticket_bits and not 2 <= ticket_bits <= 16:
-        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits}.")
+    if not _is_whole(max_lanes) or max_lanes < 1:
+        raise ValueError(f"max_lanes must be at least 1, a whole number, got {max_lanes!r}.")
+    if not _is_whole(ticket_bits) or (ticket_bits and not 2 <= ticket_bits <= 16):
+        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits!r}.")
     if not 0 <= checkpoint_minutes <= math.inf:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
     if lock not in ("leave", "wait"):
