@@ -171,10 +171,8 @@ class Study:
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
         self._checkpoint_minutes = checkpoint_minutes
         with _refusals():
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise ValueError(f"name must be letters, digits and _.+-, got {name!r}.")
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
-            _check_types(model, dataset, pruner, train)
+            _check_types(name, model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = not isinstance(pruner, str) or prunable is not None
             if prunable is not None and not isinstance(pruner, str):
@@ -601,7 +599,9 @@ def pruner_for(
     return pruners.PRUNERS[name](scope=scope, prunable=prunable, kernel_axes=axes, **options)
 
 
-def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+def _check_types(study: Any, model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+    if not isinstance(study, str) or not _NAME.fullmatch(study):
+        raise ValueError(f"name must be letters, digits and _.+-, got {study!r}.")
     for name, value, kinds, remedy in (
         ("model", model, (str, models.Model), "a name or a Model, as from_flax makes it"),
         ("dataset", dataset, (str, datasets.Dataset), "a name or a Dataset"),
