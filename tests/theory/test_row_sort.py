@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lth_jax.theory.subset_sum import row_sort
+from lth_jax.theory.subset_sum import search
 
 
-@pytest.mark.parametrize("n", [0, 1, 255, 256, 257, 512, 768, 1024, 2048, 4096])
+@pytest.mark.parametrize("n", [0, 1, 255, 256, 257, 512, 768, 1024, 1536, 2048, 4096])
 @pytest.mark.parametrize("values", ["any", "few", "falling"])
 def test_it_is_the_sort_of_numpy(n, values):
     rng = np.random.default_rng(n)
@@ -19,5 +19,5 @@ def test_it_is_the_sort_of_numpy(n, values):
     # As in a search: a slice of a larger workspace.
     work = np.empty((2, 7, n), np.int64)
     work[0, :5] = keys
-    row_sort.sort(work[0, :5], work[1, :5])
+    search.sort_rows(work[0, :5], work[1, :5])
     assert np.array_equal(work[0, :5], wanted)
