@@ -187,6 +187,10 @@ class Study:
                 raise ValueError(
                     "ticket_bits must be 0 for a model, pruner or choice of leaves of your own."
                 )
+            if keep_tickets and ticket_bits and pruners.changes_weights(pruner):
+                raise ValueError(
+                    f"ticket_bits must be 0 for {pruner.name!r}, which changes weights themselves."
+                )
             self.problem = training.Problem(model, pruner, train)
             sizes = sweep.check(self.problem, self.dataset, max_lanes)
             self.dataset.check()

@@ -1,9 +1,21 @@
 """Pruning algorithms, one file each; PRUNERS holds them all by name."""
 
-from lth_jax.pruners.base import Prunable, Pruner, choose, merge, no_penalty, prunable
+from lth_jax.pruners.base import (
+    Prunable,
+    Pruner,
+    changes_weights,
+    check,
+    choose,
+    masked,
+    merge,
+    no_penalty,
+    prunable,
+)
+from lth_jax.pruners.biprop import biprop
 from lth_jax.pruners.edge_popup import edge_popup
 from lth_jax.pruners.kernels import KernelAxes, Leaf, doubts, kernel_axes, leaves, out_first
 from lth_jax.pruners.registry import PRUNERS, PrunerName
+from lth_jax.pruners.signed import signed
 
 __all__ = [
     "PRUNERS",
@@ -12,13 +24,18 @@ __all__ = [
     "Prunable",
     "Pruner",
     "PrunerName",
+    "biprop",
+    "changes_weights",
+    "check",
     "choose",
     "doubts",
     "edge_popup",
     "kernel_axes",
     "leaves",
+    "masked",
     "merge",
     "no_penalty",
     "out_first",
     "prunable",
+    "signed",
 ]

@@ -4,10 +4,16 @@ from collections.abc import Callable
 from typing import Literal
 
 from lth_jax.pruners import base
+from lth_jax.pruners.biprop import biprop
 from lth_jax.pruners.edge_popup import edge_popup
+from lth_jax.pruners.signed import signed
 
-PrunerName = Literal["edge_popup"]
+PrunerName = Literal["edge_popup", "biprop", "signed"]
 
-# name -> (scope=, prunable=, kernel_axes=, options of its own) -> Pruner. A new algorithm is a
-# file, a line here, and its name one in PrunerName: the contract tests run over this table.
-PRUNERS: dict[str, Callable[..., base.Pruner]] = {"edge_popup": edge_popup}
+# name -> (scope=, prunable=, score_bound=, kernel_axes=, options of its own) -> Pruner. A new
+# algorithm is a file, a line here, and its name one in PrunerName: the contract tests run over it.
+PRUNERS: dict[str, Callable[..., base.Pruner]] = {
+    "edge_popup": edge_popup,
+    "biprop": biprop,
+    "signed": signed,
+}

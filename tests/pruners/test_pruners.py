@@ -85,9 +85,33 @@ def test_what_is_not_pruned_passes_through(name, scope, weights):
     pruner, scores, kept = prepare(name, scope, weights)
     network = pruner.subnetwork(jax.random.key(5), weights, scores, kept)
     assert network["dense"]["bias"] is weights["dense"]["bias"]
-    applied = pruner.apply(weights, pruner.mask(scores, kept, None))
+    applied = pruner.apply(weights, scores, pruner.mask(scores, kept, None))
     assert jax.tree.structure(applied) == jax.tree.structure(weights)
     assert applied["norm"]["scale"] is weights["norm"]["scale"]
+
+
+# What the network is made of: the weights that it may have, from the weights and the scores.
+RANGES = {
+    "edge_popup": lambda w, s, m: [0 * w, w],
+    "biprop": lambda w, s, m: [0 * w, np.sign(w) * np.abs(w[m]).mean()],
+    "signed": lambda w, s, m: [0 * w, w, -w],
+}
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_a_network_stays_in_its_range_and_compiled_is_what_it_is_step_by_step(name, scope, weights):
+    pruner, scores, kept = prepare(name, scope, weights)
+    eager = pruner.subnetwork(jax.random.key(5), weights, scores, kept)
+    jitted = jax.jit(pruner.subnetwork)(jax.random.key(5), weights, scores, kept)
+    mask = pruner.mask(scores, kept, None)
+    final = pruner.apply(weights, scores, mask)
+    for layer in ("conv", "dense"):
+        w, s, m, v = (np.asarray(t[layer]["kernel"]) for t in (weights, scores, mask, final))
+        np.testing.assert_allclose(jitted[layer]["kernel"], eager[layer]["kernel"], rtol=1e-6)
+        assert np.all(v[~m] == 0)
+        for network in (v, np.asarray(eager[layer]["kernel"])):
+            near = [np.abs(network - each) <= 1e-6 * np.abs(each) for each in RANGES[name](w, s, m)]
+            assert np.all(np.any(near, axis=0))
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
@@ -154,7 +178,7 @@ def test_trees_that_differ_are_refused_while_tracing(name, scope, weights):
     with pytest.raises(ValueError, match="expected .* of .*, got "):
         jax.eval_shape(pruner.subnetwork, key, weights, wrong, kept)
     with pytest.raises(ValueError, match="expected .* of .*, got "):
-        jax.eval_shape(pruner.apply, weights, pruner.mask(wrong, kept))
+        jax.eval_shape(pruner.apply, weights, scores, pruner.mask(wrong, kept))
     if scope == "tensor":
         with pytest.raises(ValueError, match="expected kept of .*, got "):
             pruner.mask(scores, kept | {"norm": {"scale": 1}})
