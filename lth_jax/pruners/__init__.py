@@ -11,8 +11,12 @@ from lth_jax.pruners.base import (
     no_penalty,
     prunable,
 )
+from lth_jax.pruners.bernoulli import bernoulli
 from lth_jax.pruners.biprop import biprop
 from lth_jax.pruners.edge_popup import edge_popup
+from lth_jax.pruners.frozen import frozen
+from lth_jax.pruners.gem_miner import gem_miner
+from lth_jax.pruners.hard_concrete import hard_concrete
 from lth_jax.pruners.kernels import KernelAxes, Leaf, doubts, kernel_axes, leaves, out_first
 from lth_jax.pruners.registry import PRUNERS, PrunerName
 from lth_jax.pruners.signed import signed
@@ -24,12 +28,16 @@ __all__ = [
     "Prunable",
     "Pruner",
     "PrunerName",
+    "bernoulli",
     "biprop",
     "changes_weights",
     "check",
     "choose",
     "doubts",
     "edge_popup",
+    "frozen",
+    "gem_miner",
+    "hard_concrete",
     "kernel_axes",
     "leaves",
     "masked",

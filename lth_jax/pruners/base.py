@@ -194,3 +194,10 @@ def check_trees(weights: chex.ArrayTree, scores: chex.ArrayTree, mask: chex.Arra
     """Raises a ValueError if scores or masks differ from the weights in structure or shapes."""
     errors.check_tree("scores", scores, weights, gaps=True)
     errors.check_tree("mask", mask, weights, gaps=True)
+
+
+def check_kept(scope: selection.Scope, scores: chex.ArrayTree, kept: chex.ArrayTree) -> None:
+    """Raises a ValueError if the numbers to keep are those of the other scope."""
+    if selection.is_global(kept) != (scope == "global") and not selection.is_global(scores):
+        expected = "one integer" if scope == "global" else "a tree of integers like the scores"
+        raise ValueError(f"expected {expected} for kept with scope {scope!r}, got {kept!r}.")
