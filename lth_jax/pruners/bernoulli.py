@@ -86,7 +86,7 @@ def bernoulli(
 def expected(
     weights: chex.ArrayTree, scores: chex.ArrayTree, kept: chex.ArrayTree
 ) -> chex.ArrayTree:
-    """The network of expected weights: w · sigmoid(score - θ), with θ such that `kept` are expected.
+    """The network of expected weights: w · sigmoid(score - θ), with θ so that `kept` are expected.
 
     Args:
         weights: Tree of float arrays.

@@ -1,8 +1,8 @@
 """Frozen: a random part of the mask is fixed before training (Otsuka et al. 2024, 2402.14029).
 
-Of each tensor a random share of entries is frozen: some are pruned for good, some kept for good. Only
-the others are learned, by edge-popup. What is frozen is written into the scores, as numbers far
-beyond any other score, so that every stage, checkpoint and ticket of a lane knows it.
+Of each tensor a random share of entries is frozen: some are pruned for good, some kept for good.
+Only the others are learned, by edge-popup. What is frozen is written into the scores, as numbers
+far beyond any other score, so that every stage and checkpoint of a lane knows it.
 """
 
 import functools
@@ -42,9 +42,9 @@ def frozen(
     good, chosen at random, the rest of them is pruned for good, and the top |score| of the others
     fill up to exactly k. A score that is not frozen has edge-popup's gradient, a frozen one none.
 
-    Deviations: the paper chooses the shares that are pruned and kept for good apart; here the frozen
-    part is as sparse as the whole, so that one share serves every sparsity. In the scope "global"
-    the counts are of all tensors together.
+    Deviations: the paper chooses the shares that are pruned and kept for good apart; here the
+    frozen part is as sparse as the whole, so that one share serves every sparsity. In the scope
+    "global" the counts are of all tensors together. The config's `curves` of |score| count marks.
 
     Args:
         scope: See `edge_popup`.

@@ -77,8 +77,7 @@ def hard_concrete(
         if selection.is_global(kept):
             open_gates = sum(jax.tree.leaves(open_gates))
         excess = jax.tree.map(lambda n, k: jnp.maximum(n - k, 0), open_gates, kept)
-        total: jax.Array = penalty_rate * sum(jax.tree.leaves(excess))
-        return total
+        return penalty_rate * jnp.sum(jnp.stack(jax.tree.leaves(excess)))
 
     return base.Pruner(
         "hard_concrete",

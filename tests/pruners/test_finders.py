@@ -26,15 +26,18 @@ def float64(found):
 @pytest.mark.parametrize("name", by_hand.FINDERS)
 @pytest.mark.parametrize("kept", [{"first": 5, "second": 4}, {"first": 0, "second": 6}])
 def test_a_finders_step_is_its_derivation_by_hand(name, kept):
-    pruner, weights, key = pruners.PRUNERS[name](), tree(1), jax.random.key(0)
-    scores, draws_of_key = pruner.init(jax.random.key(5), weights), noise.logistic(key, weights)
+    pruner, weights = pruners.PRUNERS[name](), tree(1)
+    scores, draws_of_key = (
+        pruner.init(jax.random.key(5), weights),
+        noise.logistic(jax.random.key(0), weights),
+    )
     (images,) = draws.normal(3, (8, 4))
     labels = np.arange(8) % 2
 
     @jax.jit
     def step(weights, scores, kept):
         def loss(weights, scores):
-            v = pruner.subnetwork(key, weights, scores, kept)
+            v = pruner.subnetwork(jax.random.key(0), weights, scores, kept)
             logits = jax.nn.relu(images @ v["first"]) @ v["second"]
             picked = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels))
             return picked.mean(), v
