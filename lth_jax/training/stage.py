@@ -457,5 +457,5 @@ def finish(
         return scoring.count_right(problem.model, network, model_state, split, data.mean, data.std)
 
     own = network if pruners.changes_weights(problem.pruner) else ()
-    finite_all = jnp.all(jnp.stack(finite))
-    return Outcome(weights, mask, right(data.validation), right(test), finite_all, own)
+    counts = right(data.validation), right(test)
+    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own)
