@@ -7,11 +7,12 @@ import sys
 from typing import Any
 
 from experiments import cli
-from experiments.cli import planted_flags, planted_rows, planted_table, planted_tasks, theory_folder
+from experiments.cli import theory_folder
+from experiments.planting import flags, picture, rows, table, tasks
 from lth_jax import files, runs
-from lth_jax.report import plots, plots_planted
+from lth_jax.report import plots
 
-Config = planted_flags.Config
+Config = flags.Config
 # These change no object that is there: the axes, places and pace.
 ASIDE = ("task", "odd", "count", "method", "eps", "kept", "seeds", "seed", "max_lanes")
 ASIDE += ("out", "lock")
@@ -26,24 +27,24 @@ def run(config: Config) -> list[dict[str, Any]]:
     own = theory_folder.own_folder("planted", config, ASIDE, {}, ("planted.json",))
     with own as out:
         path = out / "planted.json"
-        rows = files.read_json(path, planted_table.FIELDS, list) or []
-        there = {planted_rows.cell_of(row): row for row in rows}
+        known = files.read_json(path, table.FIELDS, list) or []
+        there = {rows.cell_of(row): row for row in known}
         asked = []
         for name in config.task:
-            task = planted_tasks.load(name, config.steps, config.target_seed)
+            task = tasks.load(name, config.steps, config.target_seed)
             for odd in config.odd:
                 for count in config.count:
-                    variant = planted_rows.Variant(name, odd, count)
-                    asked += planted_rows.add(config, task, variant, out, there)
+                    variant = rows.Variant(name, odd, count)
+                    asked += rows.add(config, task, variant, out, there)
                     files.write_json(path, list(there.values()))
                     print(f"{' '.join(variant)}: done", flush=True)
         found = [there[cell] for cell in dict.fromkeys(asked)]
-        print(planted_table.table(found, runs.git_revision()))
+        print(table.table(found, runs.git_revision()))
         for odd in config.odd:
             for count in config.count:
                 mine = [r for r in found if r["odd"] == odd and r["count"] in (None, count)]
                 title = f"odd layers {odd}, {count} count"
-                plots.save(plots_planted.losses(mine, title), out / f"planted_{odd}_{count}.png")
+                plots.save(picture.losses(mine, title), out / f"planted_{odd}_{count}.png")
         print(f"written to {out}")
     return found
 

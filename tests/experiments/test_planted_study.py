@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import cli, planted
-from experiments.cli import planted_flags, planted_rows, planted_table, planted_tasks
+from experiments.planting import flags, picture, table, tasks
+from experiments.planting import rows as planted_rows
 from lth_jax import numerics, tickets, training
 from lth_jax.masks import selection
+from lth_jax.report import plots
 from lth_jax.theory import planting
 
 SMALL = (
@@ -40,7 +42,7 @@ def test_a_ticket_is_planted_in_every_network_that_is_searched(out):
     rows = rows_of(out)
     places = [(r["odd"], r["count"], r["method"], r["eps"]) for r in rows]
     assert len(set(places)) == len(places) == 17
-    task = planted_tasks.load("relu", 300, 0)
+    task = tasks.load("relu", 300, 0)
     for odd in planting.ODD:
         network = planting.network_for(task.target, 6, odd)
         wanted = planting.counts(network, 2)
@@ -72,7 +74,7 @@ def test_a_ticket_is_planted_in_every_network_that_is_searched(out):
 
 @pytest.mark.slow
 def test_a_planted_loss_is_that_of_the_library(out):
-    task = planted_tasks.load("relu", 300, 0)
+    task = tasks.load("relu", 300, 0)
     network = planting.network_for(task.target, 6)
     for row in rows_of(out):
         if row["method"] == "planted" and row["odd"] == "given":
@@ -86,7 +88,7 @@ def test_a_planted_loss_is_that_of_the_library(out):
                 row["eps"],
                 2,
                 task.points,
-                lambda outputs: planted_tasks.judge(task, outputs).loss,
+                lambda outputs: tasks.judge(task, outputs).loss,
             )
             assert row["loss"] == pytest.approx(found.loss, rel=1e-4)
             assert row["certificate"] == found.certificate.value
@@ -133,13 +135,37 @@ def test_the_table_pairs_each_loss_with_the_ticket_of_its_own_network():
     rows += [row("prune", None, s, 4.0, overlap=0.5) for s in range(2)]
     rows += [row("prune", None, 2, None)]
     rows += [row("dense", "inf", s, 0.5, kept=None) for s in range(3)]
-    lines = planted_table.table(rows, "abc").splitlines()
+    lines = table.table(rows, "abc").splitlines()
     (joint,) = [line for line in lines if "joint" in line]
     assert "| 2.1 ± 0.25 | 2 ± " in joint and "| 25 (10) |" in joint
     (prune,) = [line for line in lines if "`prune`" in line]
     assert "| 2 (+1 diverged) | 4 ± 0 | 3 ± 0 |" in prune
     (dense,) = [line for line in lines if "dense" in line]
     assert "| inf |" in dense and "| 0.5 ± 0 | 0.5 ± 0 |" in dense
+
+
+def test_the_picture_has_a_line_for_each_method_and_one_for_what_is_planted():
+    def row(method, eps, kept, seed):
+        known = {"task": "relu", "method": method, "eps": eps, "kept": kept, "seed": seed}
+        return known | {"density": kept / 20, "loss": 10.0 ** -(seed + kept)}
+
+    rows = [
+        row(method, eps, kept, seed)
+        for method in ("planted", "joint")
+        for eps in (0.0, 0.1)
+        for kept in (1, 4)
+        for seed in range(3)
+    ]
+    rows += [row("prune", None, kept, seed) for kept in (1, 4) for seed in range(3)]
+    rows += [row("prune", None, 1, 3) | {"loss": None}, row("dense", "inf", 1, 0) | {"kept": None}]
+    drawing = picture.losses(rows, "odd layers given")
+    assert len(drawing.axes) == 2  # A task, two radii.
+    for panel in drawing.axes:
+        handles, labels = panel.get_legend_handles_labels()
+        assert labels == ["planted", "joint", "prune"]
+        for handle in handles:
+            np.testing.assert_allclose(handle.lines[0].get_ydata(), [1e-2, 1e-5])
+    plots.to_png(drawing)
 
 
 @pytest.mark.parametrize(("kept", "copies"), [(1, 24), (2, 20), (7, 31), (5, 6)])
@@ -174,7 +200,7 @@ def test_a_folder_of_other_settings_is_refused(out, capsys):
 
 
 def test_searches_only_where_odd_layers_are_searched_or_the_count_falls():
-    config = planted_flags.Config()
+    config = flags.Config()
     assert config.methods("given", "constant") == list(training.METHODS)
     for variant in (("searched", "constant"), ("given", "exponential")):
         assert config.methods(*variant) == ["prune_longer", "perturb_then_prune", "joint"]

@@ -11,7 +11,7 @@ import chex
 import jax
 import numpy as np
 
-from experiments.cli import planted_flags, planted_tasks
+from experiments.planting import flags, tasks
 from lth_jax import files, numerics, pruners, study, tickets, training
 from lth_jax.masks import selection
 from lth_jax.theory import planting
@@ -25,7 +25,7 @@ PLANTED = "planted"  # In place of a method's name.
 class Variant(NamedTuple):
     """A task, and how it is searched: one folder of lanes."""
 
-    task: planted_tasks.TaskName
+    task: tasks.TaskName
     odd: planting.Odd
     count: train_config.KeptSchedule
 
@@ -72,8 +72,8 @@ def pruner_for(network: planting.Network) -> pruners.Pruner:
 
 
 def add(
-    config: planted_flags.Config,
-    task: planted_tasks.Task,
+    config: flags.Config,
+    task: tasks.Task,
     variant: Variant,
     folder: pathlib.Path,
     there: dict[Cell, dict[str, Any]],
@@ -133,8 +133,8 @@ def add(
 class _Plants:
     """The tickets planted in the random networks of a variant, and judgement beside them."""
 
-    config: planted_flags.Config
-    task: planted_tasks.Task
+    config: flags.Config
+    task: tasks.Task
     variant: Variant
     network: planting.Network
     problem: training.Problem
@@ -151,12 +151,12 @@ class _Plants:
         return jax.jit(lambda weights, x: self.problem.model.apply(weights, {}, x)[0])
 
     @functools.cached_property
-    def _of_target(self) -> planted_tasks.Judged:
+    def _of_target(self) -> tasks.Judged:
         points = self.task.points.astype(np.float64)
         return self._judge(error_search.target_output(self.task.target, points))
 
-    def _judge(self, outputs: Any) -> planted_tasks.Judged:
-        return planted_tasks.judge(self.task, outputs)
+    def _judge(self, outputs: Any) -> tasks.Judged:
+        return tasks.judge(self.task, outputs)
 
     def ticket(self, eps: float, kept: int, seed: int) -> planting.Planted:
         """The one that is planted in the random network of a seed."""

@@ -50,7 +50,7 @@ def losses(rows: Sequence[Row], title: str) -> plots.Figure:
 
 def _draw(panel: axes.Axes, method: str, rows: Sequence[Row], place: int, places: int) -> None:
     """One line: places beside each other at each density, which are evenly spaced."""
-    # Black is the planted ticket's alone.
+    # Black is of the planted ticket alone.
     style = plots.style(place - 1 if place < 5 else place)
     if method == PLANTED:
         style = {"color": "#000000", "marker": "*", "linestyle": "-"}

@@ -3,12 +3,13 @@
 import dataclasses
 from typing import Literal
 
-from experiments.cli import flags, planted_tasks
+from experiments import cli
+from experiments.planting import tasks
 from lth_jax import study, training
 from lth_jax.theory import planting
 from lth_jax.training import config as train_config
 
-setting = flags.setting
+setting = cli.setting
 # With searched odd layers, or a count that falls, only these: what the others do was seen without.
 _SEARCHES = ("prune_longer", "perturb_then_prune", "joint")
 
@@ -17,9 +18,7 @@ _SEARCHES = ("prune_longer", "perturb_then_prune", "joint")
 class Config:
     """The settings; those of `train` have the names of its fields."""
 
-    task: tuple[planted_tasks.TaskName, ...] = setting(
-        planted_tasks.TASKS, f"List of {', '.join(planted_tasks.TASKS)}."
-    )
+    task: tuple[tasks.TaskName, ...] = setting(tasks.TASKS, f"List of {', '.join(tasks.TASKS)}.")
     odd: tuple[planting.Odd, ...] = setting(
         planting.ODD, "Masks of the odd layers: given, searched, or both."
     )
@@ -52,7 +51,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, known in (
-            ("task", planted_tasks.TASKS),
+            ("task", tasks.TASKS),
             ("odd", planting.ODD),
             ("count", train_config.KEPT_SCHEDULES),
             ("method", tuple(training.METHODS)),

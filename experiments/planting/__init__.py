@@ -1,0 +1,1 @@
+"""Parts of the planted study: its flags, tasks, rows, table and picture."""
