@@ -120,7 +120,8 @@ class Dataset(NamedTuple):
 
         Raises:
             InputError: If images are not finite, splits differ in shape or dtype, labels lie
-                outside, lengths differ, or the training or test split is empty; one line.
+                outside, lengths differ, the training or test split is empty, or mean or std is no
+                number per channel; one line.
         """
         for name in ("train", "validation", "test"):
             images, labels = map(np.asarray, getattr(self, name))
@@ -134,6 +135,9 @@ class Dataset(NamedTuple):
                 arrays.check_labels(name, labels, self.classes)
             else:
                 arrays.check_numbers(name, labels, np.asarray(self.train.labels))
+        for name in ("mean", "std"):  # Else every lane diverges at its first step.
+            channels = np.shape(self.train.images)[-1]
+            arrays.given_moment(name, getattr(self, name), channels)
 
     @property
     def outputs(self) -> int:

@@ -164,7 +164,8 @@ def test_the_picture_has_a_line_for_each_method_and_one_for_what_is_planted():
         handles, labels = panel.get_legend_handles_labels()
         assert labels == ["planted", "joint", "prune"]
         for handle in handles:
-            np.testing.assert_allclose(handle.lines[0].get_ydata(), [1e-2, 1e-5])
+            heights = np.asarray(handle.lines[0].get_ydata(), float)
+            np.testing.assert_allclose(heights, [1e-2, 1e-5])
     plots.to_png(drawing)
 
 
