@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cli, planted
-from experiments.planting import flags, picture, table, tasks
-from experiments.planting import rows as planted_rows
+from experiments import cli
+from experiments.planted import __main__ as planted
+from experiments.planted import flags, picture, table, tasks
+from experiments.planted import rows as planted_rows
 from lth_jax import numerics, tickets, training
 from lth_jax.masks import selection
 from lth_jax.report import plots

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from experiments import cli
-from experiments.planting import tasks
+from experiments.planted import tasks
 from lth_jax import study, training
 from lth_jax.theory import planting
 from lth_jax.training import config as train_config

@@ -1,6 +1,6 @@
 """Does SGD in the ε-ball find as good a ticket as one that is known to exist?
 
-python -m experiments.planted
+    python -m experiments.planted
 """
 
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments import cli
 from experiments.cli import theory_folder
-from experiments.planting import flags, picture, rows, table, tasks
+from experiments.planted import flags, picture, rows, table, tasks
 from lth_jax import files, runs
 from lth_jax.report import plots
 

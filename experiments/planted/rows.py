@@ -11,7 +11,7 @@ import chex
 import jax
 import numpy as np
 
-from experiments.planting import flags, tasks
+from experiments.planted import flags, tasks
 from lth_jax import files, numerics, pruners, study, tickets, training
 from lth_jax.masks import selection
 from lth_jax.theory import planting

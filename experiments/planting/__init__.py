@@ -1,1 +1,0 @@
-"""Parts of the planted study: its flags, tasks, rows, table and picture."""
