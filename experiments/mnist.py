@@ -31,6 +31,7 @@ import sys
 
 from experiments import cli
 from experiments.cli import image_study
+from experiments.published import presets
 
 CONFIG = dataclasses.replace(
     image_study.Config(),
@@ -39,47 +40,6 @@ CONFIG = dataclasses.replace(
     eps=(0.0, 0.005, 0.02),
     seeds=5,
 )
-_PAPER = {
-    "model": "redundant",
-    "init": "uniform",
-    "method": ("perturb_then_prune", "random_then_prune", "prune_then_perturb"),
-    "eps": (0.0, 0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2, 0.3),
-    "sparsity": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    "seeds": 1,
-    "hold_out": False,
-    "batch_size": 64,
-    "perturb_epochs": 100,
-    "perturb_lr": 0.03,
-    "perturb_decay": 5e-4,
-    "perturb_schedule": "step",
-    "prune_epochs": 50,
-    "prune_lr": 0.1,
-    "prune_decay": 5e-4,
-    "prune_schedule": "cosine",
-    "max_lanes": 4,
-}
-_PAPER_CODE = {
-    **_PAPER,
-    "seed": 1,
-    "last_batch": True,
-    "schedule_per": "epoch",
-    "project_per": "epoch",
-    "shared_shift": True,
-    "shift_share": 0.5,
-    "skip_at_zero": True,
-}
-_FAIR = {
-    "method": (
-        *("prune", "prune_longer", "perturb_then_prune", "random_then_prune"),
-        *("prune_then_perturb", "joint", "random_mask_then_perturb"),
-    ),
-    "eps": (0.1, 0.2, 0.5, 1.0, 2.0),
-    "eps_unit": "std",
-    "sparsity": (0.5, 0.7, 0.9),
-    "seeds": 12,
-    "seed": 100,
-}
-PRESETS = {"fair": _FAIR, "paper": _PAPER, "paper_code": _PAPER_CODE}
 
 
 def run(config: image_study.Config) -> list[dict]:
@@ -88,4 +48,4 @@ def run(config: image_study.Config) -> list[dict]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main(run, CONFIG, __doc__, presets=PRESETS))
+    sys.exit(cli.main(run, CONFIG, __doc__, presets=presets.PRESETS))

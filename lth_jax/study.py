@@ -1,7 +1,6 @@
 """Any model × any data × methods into a folder: the public door to the laboratory."""
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import math
@@ -12,7 +11,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lth_jax import datasets, errors, files, models, numerics, pruners, runs, sweep, training
+from lth_jax import (
+    datasets,
+    errors,
+    files,
+    models,
+    numerics,
+    pruners,
+    runs,
+    sweep,
+    tickets,
+    training,
+)
 from lth_jax.masks import selection
 from lth_jax.report import summary
 from lth_jax.runs import checkpoints, locks, parts, saved
@@ -177,6 +187,7 @@ class Study:
                 )
             self.problem = training.Problem(model, pruner, train)
             sizes = sweep.check(self.problem, self.dataset, max_lanes)
+            self.dataset.check()
             if keep_tickets:
                 lane_tickets.check(sizes)
             self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)
@@ -198,9 +209,9 @@ class Study:
         """What the folder's name and its config.json are made of."""
         self.settings = settings = _settings(self.problem, self.dataset)
         settings["strategy"] = strategy
-        if self._own_parts:
+        if self._own_parts or self.problem.config.has_functions:
             settings["program"] = fingerprint.program(self.problem, self.dataset)
-        self._defaults = _DEFAULTS | dataclasses.asdict(training.TrainConfig())
+        self._defaults = _DEFAULTS | training.TrainConfig().settings()
         self.identity = runs.identity(settings, self._defaults)
         self.config = {
             "study": self.name,
@@ -231,6 +242,35 @@ class Study:
     def title(self) -> str:
         """What is trained on what."""
         return f"{self._head['model']} on {self.dataset.name}"
+
+    def export(
+        self,
+        ticket: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        layout: tickets.Layout = "torch",
+    ) -> int:
+        """Writes a ticket of this study's model as .safetensors; see `tickets.export`.
+
+        Args:
+            ticket: One of `Result.tickets`.
+            path: Of the file; its metadata have the normalization, the classes and the model.
+            layout: "torch" or "flax".
+
+        Returns:
+            Size in bytes.
+
+        Raises:
+            InputError: If there is no such ticket, or the layout does not fit the model.
+            RunError: If it cannot be written.
+        """
+        loaded, shape = tickets.load(ticket), self.dataset.train.images.shape[1:]
+        with _refusals():
+            try:
+                return tickets.export_ticket(
+                    path, loaded, layout=layout, model=self.problem.model, shape=shape
+                )
+            except OSError as error:
+                raise errors.RunError(f"{path}: {error.strerror or error}.") from None
 
     def run(
         self,
@@ -428,7 +468,8 @@ class Study:
     def _keep_ticket(self, event: sweep.Finished) -> None:
         architecture = None if self._own_parts else self.problem.model.architecture
         scaled = self.problem.config.scale_init
-        lane_tickets.keep(self.path, event, architecture, scaled, self._ticket_bits, self.dataset)
+        bits, name = self._ticket_bits, self._head["model"]
+        lane_tickets.keep(self.path, event, architecture, scaled, bits, self.dataset, name)
 
     def _gather(
         self, lanes: Sequence[sweep.Lane], size: int, process: parts.Process
@@ -523,7 +564,7 @@ def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str,
         "init": None if architecture is None else architecture.init,
         "pruner": pruner.name,
         "scope": pruner.scope,
-        **dataclasses.asdict(problem.config),
+        **problem.config.settings(),
     }
 
 

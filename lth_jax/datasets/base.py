@@ -6,30 +6,35 @@ image. Splits are random, not stratified by class.
 """
 
 import hashlib
+import logging
 import pathlib
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from lth_jax import errors
+from lth_jax.datasets import arrays
+
 CLASSES = 10
-# The legacy generator: NumPy guarantees its stream for ever, which it does not for default_rng.
-_SPLIT_SEED = 20221016
+_log = logging.getLogger("lth_jax")
 
 
 class Split(NamedTuple):
-    """images: [n, h, w, c] uint8; labels: [n] int32 in [0, classes)."""
+    """images: [n, ...] of any real dtype, official ones [n, h, w, c] uint8; labels: [n] int32."""
 
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[Any]
     labels: npt.NDArray[np.int32]
 
 
 class Dataset(NamedTuple):
-    """One data set, split.
+    """One data set, split; `from_arrays` makes one of arrays of your own.
 
-    mean, std: [c] float32 per channel, in units of the raw values (digits 0 to 16, else 0 to 255).
+    mean, std: [c] float32 per channel, in units of the raw values (digits 0 to 16, else 0 to 255);
+        [1] for all channels alike.
     sha256: of all raw images and labels before splitting, whatever the files' compression and
         `train_size` were: equal hashes mean equal data. "" for data of your own, which a run's
         folder knows by their `digest`.
@@ -45,6 +50,85 @@ class Dataset(NamedTuple):
     std: npt.NDArray[np.float32]
     sha256: str = ""
     train_size: int = 0
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        validation: arrays.Held,
+        test: arrays.Held,
+        classes: int | None = None,
+        mean: npt.ArrayLike | None = None,
+        std: npt.ArrayLike | None = None,
+        name: str = "own",
+        split_seed: int = arrays.SPLIT_SEED,
+        tell: Callable[[str], None] = _log.warning,
+    ) -> "Dataset":
+        """A data set of arrays: vectors, images, volumes, of any shape and real dtype.
+
+        What is held out is the end of the permutation that NumPy's RandomState(split_seed) draws
+        of all images, the test split last; it does not depend on a run's seed.
+
+        Args:
+            images: [n, ...] raw: they are normalized once, to (images - mean) / std in float32, so
+                scale them or not. float64 is rounded to float32 (`tell` hears of it), and integers
+                of 64 bits have to fit 32. Any array, or lists of numbers.
+            labels: [n] integers in [0, classes).
+            validation: (images, labels), or how many of the images are held out: a number, or a
+                fraction of n, rounded down. 0 holds nothing out: then the test split is scored
+                after every epoch, and nothing may be chosen.
+            test: (images, labels), a number or a fraction; at least one image, for every row has
+                the accuracy on images by which nothing was chosen.
+            classes: None is one more than the largest label.
+            mean: In raw units, one number or [c]; None is the training split's. By default each
+                feature of a vector and each channel (last axis) of images [h, w, c] and volumes
+                [..., c] has its own, and inputs of two axes have one for all.
+            std: Likewise; where nothing varies it is 1. With mean=0 and std=1 inputs stay as they
+                are, such as tokens.
+            name: What rows call it.
+            split_seed: In [0, 2^32).
+            tell: Gets lines of warning; by default the logger "lth_jax".
+
+        Raises:
+            InputError: If images are not finite or of differing shapes or dtypes, labels are no
+                integers in range, lengths differ or a split would be empty; one line.
+        """
+        if not isinstance(name, str) or not name:
+            raise errors.InputError(f"name must be text, got {name!r}.")
+        found = arrays.splits(images, labels, validation, test, split_seed, tell)
+        raw = found["train"][0]
+        if mean is None or std is None:
+            own_mean, own_std = arrays.moments(raw)
+            mean, std = own_mean if mean is None else mean, own_std if std is None else std
+        channels = 1 if raw.ndim == 1 else raw.shape[-1]
+        return cls(
+            name=name,
+            train=Split(*found["train"]),
+            validation=Split(*found["validation"]),
+            test=Split(*found["test"]),
+            classes=arrays.classes_of(found, classes),
+            mean=arrays.given_moment("mean", mean, channels),
+            std=arrays.given_moment("std", std, channels),
+        )
+
+    def check(self) -> None:
+        """Refuses what no run could learn from, however the tuple was made.
+
+        Raises:
+            InputError: If images are not finite, splits differ in shape or dtype, labels lie
+                outside, lengths differ, or the training or test split is empty; one line.
+        """
+        for name in ("train", "validation", "test"):
+            images, labels = map(np.asarray, getattr(self, name))
+            if len(images) != len(labels) or not (len(images) or name == "validation"):
+                raise errors.InputError(
+                    f"{name} split: got {len(images)} images and {len(labels)} labels."
+                )
+            arrays.check_like(name, (images, labels), self.train)
+            arrays.check_images(name, images)
+            arrays.check_labels(name, labels, self.classes)
 
     @property
     def watched(self) -> Split:
@@ -109,7 +193,7 @@ def split(
         hold_out: False leaves the validation split empty and trains on its images, too.
     """
     available = source.train - source.validation * hold_out
-    order = permutation(source.train)
+    order = arrays.permutation(source.train)
     kept = order[:available][: train_size or None]
     held_out = order[available:]
     return Dataset(
@@ -130,18 +214,13 @@ def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
 
     Args:
         images: [..., c] any real dtype, raw values.
-        mean: [c] in raw units.
-        std: [c] in raw units.
+        mean: [c] in raw units, or [1].
+        std: [c] in raw units, or [1].
     """
     shape = (1,) * (jnp.ndim(images) - 1) + (-1,)
     mean = jnp.reshape(jnp.asarray(mean, jnp.float32), shape)
     std = jnp.reshape(jnp.asarray(std, jnp.float32), shape)
     return (jnp.asarray(images).astype(jnp.float32) - mean) / std
-
-
-def permutation(count: int) -> npt.NDArray[np.int64]:
-    """The fixed order in which images are split, the same for ever."""
-    return np.random.RandomState(_SPLIT_SEED).permutation(count)
 
 
 def _fingerprint(raw: Raw) -> str:

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax.datasets import base
+from lth_jax.datasets import arrays, base
 
 
 def read(source: base.Source, folder: pathlib.Path, remedy: str) -> base.Raw:
@@ -20,7 +20,7 @@ def read(source: base.Source, folder: pathlib.Path, remedy: str) -> base.Raw:
     del folder, remedy
     records = pixels_and_labels()
     images, labels = records[:, :64].reshape(-1, *source.shape), records[:, 64]
-    order = base.permutation(len(images))
+    order = arrays.permutation(len(images))
     train, test = order[: source.train], order[source.train :]
     return base.Raw(images[train], labels[train], images[test], labels[test])
 

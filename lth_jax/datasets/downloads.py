@@ -1,15 +1,15 @@
 """Verified downloads of the data sets into the user's cache folder (pooch; Uieda et al. 2020).
 
 HTTPS only, redirects included. A file takes its trusted name only after its checksum agreed, and is
-checked again whenever it is used; one attempt per file, with short timeouts.
+checked again whenever it is used; one attempt per file, with short timeouts, and no byte more than
+the file has (transfer.py).
 """
 
 import contextlib
 import logging
 import pathlib
-import urllib.parse
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pooch
 import requests
@@ -17,48 +17,58 @@ from rich import console as rich_console
 from rich import progress as rich_progress
 
 from lth_jax import errors, files
+from lth_jax.datasets import transfer
 
-# Seconds to connect, and between two pieces of a file: no network must be told within seconds.
-_TIMEOUT = (5, 20)
-_PIECE = 1 << 16
+
+class Known(NamedTuple):
+    """What an official file is: its bytes, and "algorithm:checksum"."""
+
+    size: int
+    checksum: str
 
 
 class Remote(NamedTuple):
-    """Where a data set is published: base URL and {file name: "algorithm:checksum"}."""
+    """Where a data set is published: base URL, and what each file name stands for."""
 
     base: str
-    files: dict[str, str]
+    files: dict[str, Known]
 
 
 REMOTES = {
     "mnist": Remote(
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         {
-            "train-images-idx3-ubyte.gz": "sha256:"
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "train-labels-idx1-ubyte.gz": "sha256:"
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "t10k-images-idx3-ubyte.gz": "sha256:"
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "t10k-labels-idx1-ubyte.gz": "sha256:"
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "train-images-idx3-ubyte.gz": Known(
+                9_912_422, "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+            ),
+            "train-labels-idx1-ubyte.gz": Known(
+                28_881, "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+            ),
+            "t10k-images-idx3-ubyte.gz": Known(
+                1_648_877, "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+            ),
+            "t10k-labels-idx1-ubyte.gz": Known(
+                4_542, "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+            ),
         },
     ),
     # The MD5 of its README: its authors publish nothing stronger.
     "fashion_mnist": Remote(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
         {
-            "train-images-idx3-ubyte.gz": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1-ubyte.gz": "md5:25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3-ubyte.gz": "md5:bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1-ubyte.gz": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+            "train-images-idx3-ubyte.gz": Known(26_421_880, "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+            "train-labels-idx1-ubyte.gz": Known(29_515, "md5:25c81989df183df01b3e8a0aad5dffbe"),
+            "t10k-images-idx3-ubyte.gz": Known(4_422_102, "md5:bef4ecab320f06d8554ea6380940ec79"),
+            "t10k-labels-idx1-ubyte.gz": Known(5_148, "md5:bb300cfdad3c16e7a12a480ee83cd310"),
         },
     ),
     "cifar10": Remote(
         "https://www.cs.toronto.edu/~kriz",
         {
-            "cifar-10-binary.tar.gz": "sha256:"
-            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            "cifar-10-binary.tar.gz": Known(
+                170_052_171,
+                "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            ),
         },
     ),
 }
@@ -98,18 +108,18 @@ def fetch(
     remote = REMOTES[name]
     folder = files.cache_folder() / "data" / name
     base = (mirror or remote.base).rstrip("/")
-    for file_name, known_hash in remote.files.items():
+    for file_name, known in remote.files.items():
         path = folder / file_name
         try:
-            if _is_good(path, known_hash):
+            if _is_good(path, known):
                 continue
             if offline:
-                what = "wrong checksum" if path.exists() else "no such file"
+                what = "wrong checksum or size" if path.exists() else "no such file"
                 raise errors.InputError(
                     f"{path}: {what}, and offline=True forbids a download; {remedy(name)}"
                 )
-            _download(f"{base}/{file_name}", path, known_hash, allow_http_loopback)
-        except _Refused as error:
+            _download(f"{base}/{file_name}", path, known, allow_http_loopback)
+        except transfer.Refused as error:
             raise errors.InputError(f"{error}; {remedy(name)}") from None
         except requests.exceptions.RequestException as error:
             raise errors.InputError(
@@ -120,27 +130,16 @@ def fetch(
     return folder
 
 
-class _Refused(ValueError):
-    """A download that must not be trusted; the message is one line."""
+def _is_good(path: pathlib.Path, known: Known) -> bool:
+    if not path.is_file() or path.stat().st_size != known.size:
+        return False
+    algorithm, checksum = known.checksum.split(":")
+    return bool(pooch.file_hash(str(path), alg=algorithm) == checksum)
 
 
-def _is_good(path: pathlib.Path, known_hash: str) -> bool:
-    algorithm, checksum = known_hash.split(":")
-    return path.is_file() and pooch.file_hash(str(path), alg=algorithm) == checksum
-
-
-def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback: bool) -> None:
+def _download(url: str, path: pathlib.Path, known: Known, allow_http_loopback: bool) -> None:
     """One attempt. pooch writes to a temporary name and renames once the checksum agrees."""
-    _require_https(url, allow_http_loopback)
-
-    responses: list[requests.Response] = []
-
-    def check_redirect(response: requests.Response, **_: Any) -> None:
-        responses.append(response)
-        if response.is_redirect:
-            target = urllib.parse.urljoin(response.url, response.headers["location"])
-            _require_https(target, allow_http_loopback)
-
+    transfer.require_https(url, allow_http_loopback)  # Before pooch makes a folder.
     with (
         _quiet_pooch(),
         rich_progress.Progress(
@@ -152,23 +151,24 @@ def _download(url: str, path: pathlib.Path, known_hash: str, allow_http_loopback
             transient=True,
         ) as bar,
     ):
-        downloader = pooch.HTTPDownloader(
-            progressbar=_Bar(bar, path.name),
-            chunk_size=_PIECE,
-            timeout=_TIMEOUT,
-            hooks={"response": check_redirect},
-        )
+        task = bar.add_task(path.name, total=known.size)
+
+        def save(url: str, place: str, _: pooch.Pooch | None) -> None:
+            with open(place, "wb") as output:
+                transfer.save(
+                    url,
+                    output,
+                    known.size,
+                    lambda received: bar.advance(task, received),
+                    allow_http_loopback=allow_http_loopback,
+                )
+
         try:
-            pooch.retrieve(url, known_hash, path.name, path.parent, downloader=downloader)
-        except _Refused:
+            pooch.retrieve(url, known.checksum, path.name, path.parent, downloader=save)
+        except (transfer.Refused, requests.exceptions.RequestException):
             raise
-        except ValueError as error:
-            if isinstance(error, requests.exceptions.RequestException):
-                raise
-            raise _Refused(f"{url}: wrong checksum, expected {known_hash}") from None
-        finally:
-            for response in responses:  # pooch leaves them open when a download fails.
-                response.close()
+        except ValueError:
+            raise transfer.Refused(f"{url}: wrong checksum, expected {known.checksum}") from None
 
 
 @contextlib.contextmanager
@@ -181,13 +181,6 @@ def _quiet_pooch() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _require_https(url: str, allow_http_loopback: bool) -> None:
-    parts = urllib.parse.urlsplit(url)
-    loopback = allow_http_loopback and (parts.scheme, parts.hostname) == ("http", "127.0.0.1")
-    if parts.scheme != "https" and not loopback:
-        raise _Refused(f"{url}: refused: only https is safe to download from")
 
 
 def _reason(error: requests.exceptions.RequestException) -> str:
@@ -203,28 +196,3 @@ def _reason(error: requests.exceptions.RequestException) -> str:
         if isinstance(error, kind):
             return reason
     return " ".join(str(error).split())[:200]
-
-
-class _Bar:
-    """pooch's idea of a progress bar (total, update, reset, close), drawn by rich."""
-
-    def __init__(self, bar: rich_progress.Progress, name: str):
-        self._bar = bar
-        self._task = bar.add_task(name, total=None)
-
-    @property
-    def total(self) -> float | None:
-        return self._bar.tasks[self._task].total
-
-    @total.setter
-    def total(self, size: float | None) -> None:
-        self._bar.update(self._task, total=size or None)
-
-    def update(self, size: float) -> None:
-        self._bar.advance(self._task, size)
-
-    def reset(self) -> None:
-        self._bar.update(self._task, completed=0)
-
-    def close(self) -> None:
-        pass

@@ -46,6 +46,8 @@ class ConvNet(nn.Module):
             raise ValueError(f"depth must be one of {DEPTHS}, got {self.depth}.")
         if not self.width > 0:
             raise ValueError(f"width must be positive, got {self.width}.")
+        if x.ndim != 4:
+            raise ValueError(f"Conv-{self.depth} needs images [h, w, c], got {x.shape[1:]}.")
         if min(x.shape[1:3]) < 2**pairs:
             raise ValueError(
                 f"Conv-{self.depth} needs images of at least {2**pairs} pixels a side, "

@@ -66,10 +66,12 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
     if steps > _MOST_STEPS:
         raise ValueError(f"epochs must come to at most {_MOST_STEPS} steps, got {steps}.")
     architecture, shape = problem.model.architecture, dataset.train.images.shape[1:]
+    if config.augment and len(shape) != 3:
+        raise ValueError(f"augment must be false for inputs that are no images [h, w, c]: {shape}.")
     if architecture is not None and architecture.shape != shape:
         raise ValueError(f"model: made for images {architecture.shape}, the data set has {shape}.")
     sizes = training.lane_shapes(problem)
-    memory.check_one_lane(sizes)
+    memory.check_one_lane(problem, sizes)
     outputs = training.lane_outputs(problem, sizes, dataset)
     if outputs != dataset.classes:
         raise ValueError(f"model: gives {outputs} outputs for {dataset.classes} classes.")

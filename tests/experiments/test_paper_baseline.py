@@ -4,13 +4,14 @@ import pathlib
 
 from experiments import cli, mnist, paper_baseline
 from experiments.cli import flags
+from experiments.published import presets
 from lth_jax.runs import archive
 
 README = pathlib.Path(paper_baseline.__file__).with_name("README.md")
 
 
 def config_of(preset):
-    (config,) = flags.read([f"--preset={preset}"], [mnist.CONFIG], mnist.PRESETS)
+    (config,) = flags.read([f"--preset={preset}"], [mnist.CONFIG], presets.PRESETS)
     return config, config.train
 
 

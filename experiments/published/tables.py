@@ -8,7 +8,7 @@ import json
 import pathlib
 from typing import NamedTuple
 
-FILE = pathlib.Path(__file__).parents[1] / "published" / "paper.json"
+FILE = pathlib.Path(__file__).with_name("paper.json")
 
 
 class Table(NamedTuple):
