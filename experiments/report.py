@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import cli
-from experiments.cli import flags, image_flags, published
+from experiments.cli import flags, image_flags
+from experiments.published import tables
 from lth_jax import errors, files, runs, sweep, training
 from lth_jax.report.page import document, heat, sources
 
 NAME = "report.html"
-_STUDIES = ("digits", "mnist", "cifar")  # whose settings are flags
+# Whose settings are flags, by the study that a folder names: experiments.paper runs another one.
+_STUDIES = {"digits": "digits", "mnist": "mnist", "cifar": "cifar", "paper": "mnist"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +41,8 @@ def commands(source: sources.Source) -> list[str]:
 
     The rows are a grid if one command gave them; else there is a command per method or per cell.
     """
-    study = source.config.get("study")
-    if study not in _STUDIES:
+    study = _STUDIES.get(str(source.config.get("study")))
+    if study is None:
         return []
     known = flags.of([image_flags.Config()])
     settings = [
@@ -103,12 +105,12 @@ def _grid(lanes: Sequence[sweep.Lane]) -> list[str] | None:
 
 def _published() -> tuple[Mapping[str, heat.Published], str]:
     """The paper's tables by method, and where they are from."""
-    paper = published.paper()
-    tables = {
+    paper = tables.paper()
+    by_method = {
         table.method: heat.Published(f"table {table.number} of the paper", table.cells)
         for table in paper.tables.values()
     }
-    return tables, f"{paper.source}. {paper.note}"
+    return by_method, f"{paper.source}. {paper.note}"
 
 
 def run(config: Config) -> pathlib.Path:

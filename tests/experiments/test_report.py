@@ -18,7 +18,8 @@ import pytest
 import small_study
 
 from experiments import cli, digits, report
-from experiments.cli import flags, published
+from experiments.cli import flags
+from experiments.published import tables
 from lth_jax import numerics, runs, tickets
 from lth_jax.report.page import sources
 from lth_jax.runs import archive, results
@@ -453,5 +454,5 @@ def test_a_browser_shows_the_page_without_a_complaint(tmp_path):
     shown = page_tree.parse(done.stdout)
     for name in ("table", "tr", "svg", "figure", "section", "text", "a"):
         assert len(list(shown.all(name))) == len(list(root.all(name))), name
-    assert published.paper().source in shown.text
+    assert tables.paper().source in shown.text
     assert not math.isnan(len(text))

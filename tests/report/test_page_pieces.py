@@ -148,22 +148,54 @@ def fresh(rows, first=100):
 
 def test_only_fresh_seeds_confirm():
     rows = grid_rows.rows(seeds=4)
-    found, notes = claims.family([source(rows)])
-    assert not found and "no seed from 100 on" in notes[0]
-    found, notes = claims.family([source(fresh(rows))])
-    assert [claim.name for claim in found] == [f"H{i}, m on d (some)" for i in range(1, 6)]
-    assert not notes and all(len(d) == 4 for claim in found for d in claim.parts.values())
+    with pytest.raises(ValueError, match="no seed from 100 on"):
+        claims.family(source(rows))
+    found = claims.family(source(fresh(rows)))
+    assert [claim.name for claim in found] == ["H1", "H2", "H3", "H4", "H5"]
+    assert all(len(d) == 4 for claim in found for d in claim.parts.values())
     # What was seen before counts for nothing, whatever it says.
     spoiled = [row | {"test_accuracy": 0.0} for row in rows if row["diverged"] is None]
-    assert claims.family([source(fresh(rows) + spoiled)]) == (found, notes)
+    assert claims.family(source(fresh(rows) + spoiled)) == found
 
 
 def test_runs_without_validation_or_without_methods_are_told():
     rows = fresh(grid_rows.rows(seeds=2))
     blind = [row | {"val_accuracy": None} for row in rows]
-    assert "held nothing out" in claims.family([source(blind)])[1][0]
-    few = [row for row in rows if row["method"] == "joint"]
-    assert "expected rows of perturb_then_prune" in claims.family([source(few)])[1][0]
+    with pytest.raises(ValueError, match="held nothing out"):
+        claims.family(source(blind))
+    few = source([row for row in rows if row["method"] == "joint"])
+    with pytest.raises(ValueError, match="expected rows of perturb_then_prune"):
+        claims.family(few)
+    text = claims.confirmed([few, source(fresh(grid_rows.rows(seeds=8)))])
+    assert "Not tested on:some: expected rows of perturb_then_prune" in page_tree.parse(text).text
+
+
+@pytest.mark.slow  # to import statsmodels
+def test_verdicts_are_after_holm_within_a_run_and_the_rest_has_no_p():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    stats = pytest.importorskip("scipy.stats")
+    one, other = (source(fresh(grid_rows.rows(seeds=n))) for n in (5, 8))
+    lines = page_tree.table(page_tree.parse(claims.confirmed([one, other])), "Differences with")
+    assert [line[0] for line in lines] == 2 * ["H1", "H2", "H3", "H4", "H5"]
+    for some, mine in ((one, lines[:5]), (other, lines[5:])):
+        weakest = []
+        for claim, line in zip(claims.family(some), mine, strict=True):
+            parts = {name.replace("_", " "): part for name, part in claim.parts.items()}
+            part = parts[line[9]]
+            flips = stats.permutation_test(
+                (part,), np.mean, permutation_type="samples", n_resamples=np.inf
+            )
+            losing = sum(np.mean(p) <= 0 for p in parts.values()) > 0
+            weakest.append(min(1, flips.pvalue * (len(parts) if losing else 1)))
+            assert line[3].split(" ± ")[0] == markup.signed(100 * np.mean(part), plus=True)
+            assert line[4] == str(len(part)) and line[6] == markup.p_value(weakest[-1])
+        holm = multitest.multipletests(weakest, method="holm")[1]
+        assert [line[5] for line in mine] == [f"{p:.2g}" for p in holm]
+        for p, line in zip(holm, mine, strict=True):
+            sure = "supported" if not line[3].startswith("−") else "refuted"
+            assert line[2] == (sure if p <= 0.05 else "undecided")
+    text = claims.intervals(summary.cells(one.rows), one.rows, "run-1")
+    assert "*" not in text and "p (" not in text and '<th scope="col" class="number">p<' not in text
 
 
 def test_differences_are_paired_and_hold_for_all_eps_at_once():

@@ -13,77 +13,68 @@ FIRST_SEED = 100
 _CLASSES = {"supported": "good", "refuted": "bad", "undecided": None}
 
 
-def family(some: Sequence[sources.Source]) -> tuple[list[confirmatory.Hypothesis], list[str]]:
-    """The hypotheses of all runs that can test them, and why others cannot.
+def family(source: sources.Source) -> list[confirmatory.Hypothesis]:
+    """The hypotheses, tested on a run's fresh seeds: a family for each data set and net.
 
     Args:
-        some: The runs.
+        source: The run.
 
-    Returns:
-        The family, each named with its run, and a line per run that is no part of it.
+    Raises:
+        ValueError: If it cannot test them; it says why.
     """
-    found, notes = [], []
-    for source in some:
-        fresh = [row for row in source.rows if row["seed"] >= FIRST_SEED]
-        try:
-            if not fresh:
-                raise ValueError(f"it has no seed from {FIRST_SEED} on")
-            if any(row["diverged"] is None and row["val_accuracy"] is None for row in fresh):
-                raise ValueError("it held nothing out, so no ε or sparsity can be chosen")
-            claims = hypotheses.of_rows(fresh)
-        except ValueError as error:
-            notes.append(f"{source.name}: {str(error).rstrip('.')}.")
-            continue
-        named = f"{source.title} ({source.name})"
-        found += [claim._replace(name=f"{claim.name}, {named}") for claim in claims]
-    return found, notes
+    fresh = [row for row in source.rows if row["seed"] >= FIRST_SEED]
+    if not fresh:
+        raise ValueError(f"it has no seed from {FIRST_SEED} on.")
+    if any(row["diverged"] is None and row["val_accuracy"] is None for row in fresh):
+        raise ValueError("it held nothing out, so no ε or sparsity can be chosen.")
+    return hypotheses.of_rows(fresh)
 
 
 def confirmed(some: Sequence[sources.Source]) -> markup.Markup:
-    """The table of the confirmatory family, over all runs together.
+    """The table of the confirmatory tests of all runs, each corrected within its own family.
 
     Args:
         some: The runs.
     """
-    claims, notes = family(some)
-    left_out = [markup.paragraph(note, class_="note") for note in notes]
+    lines, left_out, most = [], [], 0
+    for source in some:
+        try:
+            verdicts = confirmatory.decide(family(source))
+        except ValueError as error:
+            left_out.append(markup.paragraph(f"{source.name}: {error}", class_="note"))
+            continue
+        most = max(most, len(verdicts))
+        lines += [_line(verdict, f"{source.title} ({source.name})") for verdict in verdicts]
     words = (
         f"H1 to H5 were written down before any run on seeds from {FIRST_SEED} on, and only such "
         "seeds count here; sparsity and ε are chosen on the validation split. "
     )
-    if not claims:
-        words += "No run on this page can test them:"
-        return markup.section(
-            "Confirmatory tests", "confirmatory", markup.paragraph(words), *left_out, level=2
-        )
+    if not lines:
+        told = markup.paragraph(words, "No run on this page can test them:")
+        return markup.section("Confirmatory tests", "confirmatory", told, *left_out, level=2)
     words += (
-        f"A family of {len(claims)}, corrected by Holm at 5 %; p is of exact sign flips, and with "
-        f"n pairs never below 2/2ⁿ. A claim of several parts shows its weakest."
+        f"Each run is a family of {most}, corrected by Holm at 5 %; p is of exact sign flips, and "
+        "with n pairs never below 2/2ⁿ. A claim of several parts shows its weakest."
     )
+    named = [markup.element("th", name, scope="col") for name in ("weakest part", "run")]
     head = (
         *("", "claim", "outcome", "difference, points", "n", "p (Holm)", "p", "p (t, Holm)"),
-        *(
-            "effect d_z",
-            *(markup.element("th", name, scope="col") for name in ("weakest part", "run")),
-        ),
+        *("effect d_z", *named),
     )
-    rows = [_line(verdict) for verdict in confirmatory.decide(claims)]
-    shown = markup.table(head, rows, "Differences with 95 % intervals, each for itself", names=3)
+    shown = markup.table(head, lines, "Differences with 95 % intervals, each for itself", names=3)
     if left_out:
-        left_out.insert(0, markup.paragraph("No part of the family:", class_="note"))
-    return markup.section(
-        *("Confirmatory tests", "confirmatory", markup.paragraph(words), shown, *left_out), level=2
-    )
+        left_out.insert(0, markup.paragraph("Not tested on:", class_="note"))
+    told = markup.paragraph(words)
+    return markup.section("Confirmatory tests", "confirmatory", told, shown, *left_out, level=2)
 
 
-def _line(verdict: confirmatory.Verdict) -> list[object]:
-    name, _, run = verdict.name.partition(", ")
+def _line(verdict: confirmatory.Verdict, run: str) -> list[object]:
     effect = verdict.effect
     size = markup.signed(effect.d)
     if math.isfinite(effect.d):
         size += f" [{markup.signed(effect.low)}, {markup.signed(effect.high)}]"
     return [
-        markup.element("td", markup.element("b", name)),
+        markup.element("td", markup.element("b", verdict.name)),
         markup.element("td", verdict.claim.replace("_", " "), class_="long"),
         markup.element("td", verdict.outcome, class_=_CLASSES[verdict.outcome]),
         markup.interval(verdict.difference, plus=True),
