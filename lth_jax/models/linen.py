@@ -90,7 +90,7 @@ def _init(
             f"{type(module).__name__}: it has {what}, but none of the arguments "
             f"{', '.join(SWITCHES)}; name the one it has with switch=."
         )
-    return state.pop("params"), state
+    return state.pop("params", {}), state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
