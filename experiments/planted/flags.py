@@ -32,7 +32,7 @@ class Config:
     )
     eps: tuple[float, ...] = setting((0.0, 0.01, 0.1), "Values of ε.")
     kept: tuple[int, ...] = setting(
-        (1, 2, 4, 10), "Candidates kept per weight of the target: the density is that of --copies."
+        (1, 2, 4), "Candidates kept per weight of the target: the density is that of --copies."
     )
     copies: int = setting(20, "Candidates per weight of the target, 2 to 40.")
     seeds: int = setting(5, "Random networks; each is searched with an order of data of its own.")
@@ -40,7 +40,7 @@ class Config:
     steps: int = setting(10_000, "Adam steps of the network that is hidden, 128 points each.")
     target_seed: int = setting(0, "Seed of its initial weights and batches.")
     train: training.TrainConfig = training.TrainConfig(
-        perturb_epochs=15, prune_epochs=15, batch_size=64
+        perturb_epochs=10, prune_epochs=10, batch_size=64
     )
     strategy: Literal["auto", "map", "vmap"] = setting("vmap", "As of the image studies.")
     max_lanes: int = setting(60, "Most lanes held in memory at once.")

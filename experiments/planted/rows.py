@@ -97,7 +97,7 @@ def add(
         pruner_for(network),
         dataclasses.replace(config.train, kept_schedule=variant.count),
         out=folder / "_".join(variant),
-        name=f"planted {variant.task}",
+        name=f"planted_{variant.task}",
         strategy=config.strategy,
         max_lanes=config.max_lanes,
         keep_tickets=True,

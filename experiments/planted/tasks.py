@@ -17,7 +17,7 @@ TASKS: tuple[TaskName, ...] = typing.get_args(TaskName)
 _HIDDEN: dict[str, tuple[int, ...]] = {
     "relu": (16,),
     "circle": (16, 16),
-    "helix": (32, 32),
+    "helix": (24, 24),
     "digits": (16,),
 }
 
