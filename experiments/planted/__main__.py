@@ -1,6 +1,6 @@
 """Does SGD in the ε-ball find as good a ticket as one that is known to exist?
 
-    python -m experiments.planted
+python -m experiments.planted
 """
 
 import sys

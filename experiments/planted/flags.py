@@ -30,11 +30,11 @@ class Config:
         f"List of {', '.join(training.METHODS)}; but for given odd layers and a constant count "
         f"only those of {', '.join(_SEARCHES)}.",
     )
-    eps: tuple[float, ...] = setting((0.0, 0.01, 0.1), "Values of ε.")
+    eps: tuple[float, ...] = setting((0.01, 0.1), "Values of ε; tickets are planted at 0, too.")
     kept: tuple[int, ...] = setting(
-        (1, 2, 4), "Candidates kept per weight of the target: the density is that of --copies."
+        (2, 4), "Candidates kept per weight of the target: the density is that of --copies."
     )
-    copies: int = setting(20, "Candidates per weight of the target, 2 to 40.")
+    copies: int = setting(16, "Candidates per weight of the target, 2 to 40.")
     seeds: int = setting(5, "Random networks; each is searched with an order of data of its own.")
     seed: int = setting(0, "The first seed.")
     steps: int = setting(10_000, "Adam steps of the network that is hidden, 128 points each.")
