@@ -40,7 +40,14 @@ class Config:
     steps: int = setting(10_000, "Adam steps of the network that is hidden, 128 points each.")
     target_seed: int = setting(0, "Seed of its initial weights and batches.")
     train: training.TrainConfig = training.TrainConfig(
-        perturb_epochs=10, prune_epochs=10, batch_size=64
+        perturb_epochs=30,
+        prune_epochs=30,
+        batch_size=64,
+        perturb_optimizer="adam",
+        perturb_lr=3e-4,
+        prune_optimizer="adam",
+        prune_lr=1e-4,
+        prune_decay=0.0,
     )
     strategy: Literal["auto", "map", "vmap"] = setting("vmap", "As of the image studies.")
     max_lanes: int = setting(60, "Most lanes held in memory at once.")
