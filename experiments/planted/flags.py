@@ -12,6 +12,7 @@ from lth_jax.training import config as train_config
 setting = cli.setting
 # With searched odd layers, or a count that falls, only these: what the others do was seen without.
 _SEARCHES = ("prune_longer", "perturb_then_prune", "joint")
+_METHODS = (*_SEARCHES, "random_then_prune", "random_mask_then_perturb", "dense")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Config:
         ("constant", "exponential"), "How the kept count gets to its end, a list."
     )
     method: tuple[str, ...] = setting(
-        tuple(training.METHODS),
+        _METHODS,
         f"List of {', '.join(training.METHODS)}; but for given odd layers and a constant count "
         f"only those of {', '.join(_SEARCHES)}.",
     )
@@ -40,8 +41,8 @@ class Config:
     steps: int = setting(10_000, "Adam steps of the network that is hidden, 128 points each.")
     target_seed: int = setting(0, "Seed of its initial weights and batches.")
     train: training.TrainConfig = training.TrainConfig(
-        perturb_epochs=30,
-        prune_epochs=30,
+        perturb_epochs=20,
+        prune_epochs=20,
         batch_size=64,
         perturb_optimizer="adam",
         perturb_lr=3e-4,
