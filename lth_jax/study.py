@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 ACCURACY, VALIDATION, LOSS = "accuracy.png", "validation.png", "loss.png"
 PLOTS = (ACCURACY, VALIDATION, LOSS)  # each with an .svg beside it
+_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 _log = logging.getLogger("lth_jax")
 
 
@@ -146,7 +148,7 @@ class Study:
             pruner: A Pruner, or the name of one of pruners.PRUNERS.
             train: How stages train; None is TrainConfig().
             out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
-            name: What the study is called.
+            name: What the study is called: letters, digits and _.+-, as it names a folder.
             scope: "tensor" prunes every tensor alike, "global" ranks all weights together; for a
                 pruner given by name.
             prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
@@ -170,7 +172,7 @@ class Study:
         self._checkpoint_minutes = checkpoint_minutes
         with _refusals():
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
-            _check_types(model, dataset, pruner, train)
+            _check_types(name, model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = not isinstance(pruner, str) or prunable is not None
             if prunable is not None and not isinstance(pruner, str):
@@ -597,7 +599,9 @@ def pruner_for(
     return pruners.PRUNERS[name](scope=scope, prunable=prunable, kernel_axes=axes, **options)
 
 
-def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+def _check_types(study: Any, model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+    if not isinstance(study, str) or not _NAME.fullmatch(study):
+        raise ValueError(f"name must be letters, digits and _.+-, got {study!r}.")
     for name, value, kinds, remedy in (
         ("model", model, (str, models.Model), "a name or a Model, as from_flax makes it"),
         ("dataset", dataset, (str, datasets.Dataset), "a name or a Dataset"),
@@ -606,6 +610,10 @@ def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:
     ):
         if not isinstance(value, kinds):
             raise ValueError(f"{name} must be {remedy}, got {type(value).__name__}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_choices(
@@ -620,10 +628,10 @@ def check_choices(
         raise ValueError(
             f"strategy must be one of {', '.join(programs.STRATEGIES)}, got {strategy!r}."
         )
-    if max_lanes < 1:
-        raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
-    if ticket_bits and not 2 <= ticket_bits <= 16:
-        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits}.")
+    if not _is_whole(max_lanes) or max_lanes < 1:
+        raise ValueError(f"max_lanes must be at least 1, a whole number, got {max_lanes!r}.")
+    if not _is_whole(ticket_bits) or (ticket_bits and not 2 <= ticket_bits <= 16):
+        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits!r}.")
     if not 0 <= checkpoint_minutes <= math.inf:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
     if lock not in ("leave", "wait"):

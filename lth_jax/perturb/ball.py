@@ -336,7 +336,7 @@ def _check(eps: Eps, norm: Norm, unit: Unit) -> None:
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {UNITS}, got {unit!r}.")
     # `not >=` catches NaN, too.
-    if not isinstance(eps, jax.core.Tracer) and not np.all(np.asarray(eps, np.float64) >= 0):
+    if not isinstance(eps, jax.core.Tracer) and not np.all(rounding.on_host(eps) >= 0):
         raise ValueError(f"eps must be a number >= 0, got {eps!r}.")
 
 

@@ -196,6 +196,11 @@ def test_a_sparsity_that_is_not_one_is_refused(sparsity):
         selection.kept_count(10, sparsity)
 
 
+def test_a_negative_number_of_weights_is_refused():
+    with pytest.raises(ValueError, match="n must be at least 0, got -1"):
+        selection.kept_count(-1, 0.5)
+
+
 def test_tree_kept_follows_the_scope():
     scores = {"a": jnp.ones((10, 3)), "b": jnp.ones(5), "none": None}
     assert selection.tree_kept(scores, 0.5) == {"a": 15, "b": 3, "none": None}

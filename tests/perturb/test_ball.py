@@ -239,7 +239,7 @@ def test_each_group_of_a_partition_has_its_own_ball():
         assert ball.displacement(params["weights"][name], moved["weights"][name]) <= radius
 
 
-@pytest.mark.parametrize("eps", [-0.1, np.nan, np.float32(-1)])
+@pytest.mark.parametrize("eps", [-0.1, np.nan, np.float32(-1), None, "x", 10**400])
 def test_an_eps_that_is_no_radius_is_refused(eps):
     for use in (
         ball.keep_in_ball,

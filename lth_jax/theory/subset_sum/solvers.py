@@ -200,6 +200,22 @@ def solve(
     return _escalate(run, budget, best=objective == "best").answer()
 
 
+def nearest(
+    x: npt.NDArray[np.float64], z: npt.NDArray[np.float64], eps: float
+) -> npt.NDArray[np.int64]:
+    """The subsets of `solve` by "best" at a tolerance of 0, without what else it returns.
+
+    Args:
+        x: [m, n] candidates, finite; n <= MAX_CANDIDATES.
+        z: [m] targets, finite.
+        eps: Largest |y_i|, >= 0.
+
+    Returns:
+        [m], bit i set if candidate i is in the subset.
+    """
+    return _escalate(_Run(x, z, eps, 0.0), None, best=True).subset
+
+
 def _escalate(run: _Run, budget: int | None, best: bool) -> _Run:
     """Closes targets by growing prefixes of the candidates; `best` stops early only at error 0."""
     n = run.x.shape[1]
