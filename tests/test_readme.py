@@ -6,9 +6,9 @@ import re
 
 import jax
 import pytest
+import registered
 
 from lth_jax import sweep
-from lth_jax.training import methods
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -18,12 +18,8 @@ def test_the_examples_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Blocks of one size give the same rows, and fewer programs to compile.
     monkeypatch.setattr(sweep.Runner, "block_size", lambda self, count: jax.local_device_count())
-    known = dict(methods.METHODS)
-    try:
+    with registered.meanwhile():
         found = doctest.testfile(str(README), module_relative=False)
-    finally:
-        methods.METHODS.clear()
-        methods.METHODS.update(known)
     assert found.attempted >= 40 and found.failed == 0
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "extended"}
 

@@ -11,7 +11,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from absl import flags as absl_flags
@@ -29,8 +29,8 @@ class Flag(NamedTuple):
     help: str
 
 
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with a default and the help text of its flag."""
+def setting(default: Any, help: str | Callable[[], str]) -> Any:
+    """A dataclass field with a default and the help text of its flag, or what makes it later."""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
@@ -52,6 +52,7 @@ def of(configs: Sequence[Any]) -> dict[str, Flag]:
                 fresh = of([default])
             else:
                 about = field.metadata.get("help", "")
+                about = about() if callable(about) else about
                 fresh = {field.name: Flag(hints[field.name], default, about)}
             if twice := found.keys() & fresh.keys():
                 raise TypeError(f"two fields are named {min(twice)}.")
@@ -199,6 +200,34 @@ def read(
     return results
 
 
+def early(argv: Sequence[str], name: str, flag: Flag) -> Any:
+    """The value of one flag, whatever else is on the command line.
+
+    Args:
+        argv: The arguments, without the program's name.
+        name: Of the flag, which is no bool.
+        flag: What is known of it.
+
+    Raises:
+        InputError: If its value does not fit.
+    """
+    given = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+    given.set_gnu_getopt(True)  # Goes on behind the value of "--flag value".
+    absl_flags.DEFINE_string(name, None, flag.help, flag_values=given)
+    try:
+        given(["study", *argv], known_only=True)
+    except absl_flags.Error as error:
+        raise errors.InputError(" ".join(str(error).split())) from None
+    return _parsed(name, flag, given[name].value) if given[name].present else flag.default
+
+
+def _parsed(name: str, flag: Flag, value: Any) -> Any:
+    try:
+        return value if flag.kind is bool else parse(flag.kind, value)
+    except ValueError as error:
+        raise errors.InputError(f"--{name}={value}: {error}.") from None
+
+
 def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
     """The values that the arguments give, as the types of their fields, by name."""
     given = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
@@ -213,13 +242,8 @@ def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
         raise errors.InputError(" ".join(str(error).split())) from None
     if rest:
         raise errors.InputError(f"expected flags like --name=value, got {rest[0]!r}.")
-    typed: dict[str, Any] = {}
-    for name, flag in known.items():
-        if not given[name].present:
-            continue
-        value: Any = given[name].value
-        try:
-            typed[name] = value if flag.kind is bool else parse(flag.kind, value)
-        except ValueError as error:
-            raise errors.InputError(f"--{name}={value}: {error}.") from None
-    return typed
+    return {
+        name: _parsed(name, flag, given[name].value)
+        for name, flag in known.items()
+        if given[name].present
+    }

@@ -3,7 +3,14 @@
 from lth_jax.models.base import Apply, Architecture, Init, Model
 from lth_jax.models.initializers import INITIALIZERS, InitializerName
 from lth_jax.models.linen import from_flax
-from lth_jax.models.registry import MODELS, SCORE_BOUNDS, ModelName, build_model, built_as
+from lth_jax.models.registry import (
+    MODELS,
+    SCORE_BOUNDS,
+    ModelName,
+    build_model,
+    built_as,
+    register,
+)
 
 __all__ = [
     "INITIALIZERS",
@@ -18,4 +25,5 @@ __all__ = [
     "build_model",
     "built_as",
     "from_flax",
+    "register",
 ]
