@@ -1,9 +1,11 @@
-"""What numbers depend on beside settings: how seeds become keys, and jax's own switches."""
+"""What numbers depend on beside settings: keys, the device that draws, and jax's own switches."""
 
 import os
 from typing import Any
 
 import jax
+
+from lth_jax import errors
 
 # Whatever jax_default_prng_impl says: the same seed is the same network.
 KEYS = "threefry2x32"
@@ -29,6 +31,20 @@ def key(seed: int | jax.Array) -> jax.Array:
         A typed key, [].
     """
     return jax.random.key(seed, impl=KEYS)
+
+
+def host() -> jax.Device:
+    """The host's CPU: what it draws has the same bits whatever accelerator goes on with it.
+
+    Raises:
+        RunError: If JAX was told to do without it.
+    """
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise errors.RunError(
+            "weights are drawn on the CPU, which JAX_PLATFORMS leaves out: add cpu to it."
+        ) from None
 
 
 def settings() -> dict[str, Any]:

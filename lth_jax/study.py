@@ -1,7 +1,6 @@
 """Any model × any data × methods into a folder: the public door to the laboratory."""
 
 import contextlib
-import dataclasses
 import functools
 import logging
 import math
@@ -208,9 +207,9 @@ class Study:
         """What the folder's name and its config.json are made of."""
         self.settings = settings = _settings(self.problem, self.dataset)
         settings["strategy"], settings["plugin"] = strategy, sorted(set(plugins))
-        if self._own_parts:
+        if self._own_parts or self.problem.config.has_functions:
             settings["program"] = fingerprint.program(self.problem, self.dataset)
-        self._defaults = _DEFAULTS | dataclasses.asdict(training.TrainConfig())
+        self._defaults = _DEFAULTS | training.TrainConfig().settings()
         self.identity = runs.identity(settings, self._defaults)
         self.config = {
             "study": self.name,
@@ -534,7 +533,7 @@ def _settings(problem: training.Problem, dataset: datasets.Dataset) -> dict[str,
         "init": None if architecture is None else architecture.init,
         "pruner": pruner.name,
         "scope": pruner.scope,
-        **dataclasses.asdict(problem.config),
+        **problem.config.settings(),
     }
 
 

@@ -10,6 +10,7 @@ import compiled
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 import pytest
 import registered
 import small_study
@@ -217,6 +218,28 @@ def test_a_folder_is_of_one_program(whole):
             own_study(result.path, model, pruner)
     with pytest.raises(lth_jax.InputError, match="width: None there, 1.0 now"):
         lth_jax.Study("lenet", tiny.dataset(), train=tiny.CONFIG, out=result.path)
+
+
+def test_a_folder_is_of_one_optimizer(tmp_path):
+    def study_of(**changed):
+        train = dataclasses.replace(tiny.CONFIG, **changed)
+        return lth_jax.Study("lenet", tiny.dataset(), train=train, out=tmp_path / "run")
+
+    def adam_of(b1):
+        return lambda rate: optax.adam(rate, b1)
+
+    with study_of(prune_optimizer=adam_of(0.8)).hold():
+        pass
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["prune_optimizer"] == "own: <lambda>" and config["prune_decay"] is None
+    with study_of(prune_optimizer=adam_of(0.8)).hold():  # Another function that does the same.
+        pass
+    others = ({"prune_optimizer": adam_of(0.9)}, {"prune_optimizer": "adam"}, {})
+    for other in (*others, others[0] | {"prune_schedule": lambda done: 1 - done}):
+        with pytest.raises(lth_jax.InputError, match="belongs to other settings"):
+            study_of(**other)
+    named = dataclasses.replace(tiny.CONFIG, prune_optimizer="adam", perturb_schedule="linear")
+    assert "program" not in lth_jax.Study("lenet", tiny.dataset(), train=named).settings
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,8 @@ def parse(kind: Any, text: str) -> Any:
     """Parses a flag's text as the type of its field.
 
     Args:
-        kind: A scalar, a Literal of words, `T | None` or `tuple[T, ...]` of those.
+        kind: A scalar, a Literal of words, `T | None` or `tuple[T, ...]` of those. Of what else a
+            union has, as a function, no text can be made.
         text: What was given.
 
     Raises:
@@ -131,9 +132,10 @@ def parse(kind: Any, text: str) -> Any:
             raise ValueError("expected a comma-separated list with no empty entry")
         return tuple(_parse_one(typing.get_args(kind)[0], part) for part in parts)
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        if text.strip().lower() in ("none", ""):
+        members = typing.get_args(kind)
+        if type(None) in members and text.strip().lower() in ("none", ""):
             return None
-        return _parse_one(next(a for a in typing.get_args(kind) if a is not type(None)), text)
+        return _parse_one(next(a for a in members if a is not type(None)), text)
     return _parse_one(kind, text)
 
 

@@ -5,13 +5,14 @@ canonical layout (NHWC images, HWIO kernels); the two backward convolutions that
 are not, and run some 60 times slower (jax-ml/jax issue 12868). Here that of the images is a
 canonical convolution with the flipped kernel, that of the kernel a matrix product, and 3×3 windows
 of stride 1 go by winograd.py in all three. Accelerators keep `lax.conv_general_dilated`, which
-compiles well there and batches under vmap.
+compiles well there and batches under vmap. Which one it is, is settled when a program is lowered,
+by the platform that it is lowered for, not by the machine that traces it.
 """
 
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -47,7 +48,7 @@ def conv_general_dilated(
     """`lax.conv_general_dilated`, with gradients that are fast in loops on a CPU.
 
     Value and both gradients equal lax's up to the order of summation: float32 within 1e-5 of the
-    largest entry. On a CPU it has reverse-mode derivatives only (jax.grad, not jax.jvp), entries
+    largest entry. It has reverse-mode derivatives only (jax.grad, not jax.jvp). On a CPU entries
     beyond 1e37 may overflow, and an infinity may come out as NaN (see winograd.py). Inside a
     jax.shard_map that checks its varying axes it is lax's, slow gradients included: pass
     check_vma=False.
@@ -62,8 +63,8 @@ def conv_general_dilated(
             precision, preferred_element_type: As in lax. Anything but a plain two-dimensional
             channels-last convolution (dilation, groups, other layouts, nothing to convolve) is
             handed to lax unchanged.
-        backend: "cpu" for the gradients written here, any other name for lax's; None takes
-            `jax.default_backend()` at trace time.
+        backend: "cpu" for the gradients written here, any other name for lax's; None takes those
+            written here where the program is lowered for a CPU, and lax's elsewhere.
 
     Returns:
         [n, h', w', o].
@@ -97,7 +98,7 @@ def conv_general_dilated(
             preferred_element_type,
         )
 
-    if not plain or (backend or jax.default_backend()) != "cpu":
+    if not plain or backend not in (None, "cpu"):
         return to_lax()
     along_h, along_w = window_strides
     strides = int(along_h), int(along_w)
@@ -106,7 +107,16 @@ def conv_general_dilated(
     if len(padding) != 2 or 0 in _output(lhs.shape, rhs.shape, strides, padding):
         return to_lax()
     rows, columns = ((int(low), int(high)) for low, high in padding)
-    return _conv(lhs, rhs, strides, (rows, columns), precision)
+    return _conv(lhs, rhs, _Static(strides, (rows, columns), precision, always=backend == "cpu"))
+
+
+class _Static(NamedTuple):
+    """What is known of a convolution while it is traced."""
+
+    strides: Strides
+    pads: Pads
+    precision: Any
+    always: bool  # whether this module's are taken on every platform
 
 
 def _output(
@@ -121,35 +131,68 @@ def _output(
     ]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(
-    images: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any
-) -> jax.Array:
-    return _value(images, kernel, strides, pads, precision)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(images: jax.Array, kernel: jax.Array, static: _Static) -> jax.Array:
+    found: jax.Array = _by_platform(static, _value, _lax_value, images, kernel)
+    return found
 
 
-def _value(
-    images: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any
-) -> jax.Array:
+def _forward(images: jax.Array, kernel: jax.Array, static: _Static) -> tuple[jax.Array, Pair]:
+    return _conv(images, kernel, static), (images, kernel)
+
+
+def _backward(static: _Static, residuals: Pair, cotangent: jax.Array) -> Pair:
+    found: Pair = _by_platform(static, _gradients, _lax_gradients, *residuals, cotangent)
+    return found
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _by_platform(
+    static: _Static,
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    *operands: jax.Array,
+) -> Any:
+    """`ours` in a program for a CPU, `theirs` in one for anything else."""
+    if static.always:
+        return ours(*operands, static)
+    return lax.platform_dependent(
+        *operands,
+        cpu=lambda *operands: ours(*operands, static),
+        default=lambda *operands: theirs(*operands, static),
+    )
+
+
+def _lax_value(images: jax.Array, kernel: jax.Array, static: _Static) -> jax.Array:
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        static.strides,
+        static.pads,
+        dimension_numbers=_LAYOUT,
+        precision=static.precision,
+    )
+
+
+def _lax_gradients(
+    images: jax.Array, kernel: jax.Array, cotangent: jax.Array, static: _Static
+) -> Pair:
+    _, pull_back = jax.vjp(functools.partial(_lax_value, static=static), images, kernel)
+    found: Pair = pull_back(cotangent)
+    return found
+
+
+def _value(images: jax.Array, kernel: jax.Array, static: _Static) -> jax.Array:
+    strides, pads, precision, _ = static
     if winograd.fits(images, kernel.shape, strides):
         return winograd.convolve(images, kernel, pads, precision)
     return _canonical(images, kernel, pads, precision, strides=strides)
 
 
-def _forward(
-    images: jax.Array, kernel: jax.Array, strides: Strides, pads: Pads, precision: Any
-) -> tuple[jax.Array, Pair]:
-    return _value(images, kernel, strides, pads, precision), (images, kernel)
-
-
-def _backward(
-    strides: Strides,
-    pads: Pads,
-    precision: Any,
-    residuals: Pair,
-    cotangent: jax.Array,
-) -> Pair:
-    images, kernel = residuals
+def _gradients(images: jax.Array, kernel: jax.Array, cotangent: jax.Array, static: _Static) -> Pair:
+    strides, pads, precision, _ = static
     lengths = list(
         zip(images.shape[1:3], kernel.shape[:2], cotangent.shape[1:3], strides, pads, strict=True)
     )
@@ -210,9 +253,6 @@ def _to_kernel(
     around = jnp.zeros((part, h, w, taps * i), images.dtype)
     (total, _), _ = lax.scan(add, (total, around), parts)
     return (total if taps * i < o else total.T).reshape(shape).astype(images.dtype)
-
-
-_conv.defvjp(_forward, _backward)
 
 
 def _canonical(

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lth_jax import numerics, training
-from lth_jax.training import scoring
+from lth_jax import numerics, pruners, training
+from lth_jax.training import methods, optimizers, scoring
 
 _SHARE = 0.5  # of a device's memory
 
@@ -61,22 +61,38 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
     return total + _bytes(sizes.weights) + _bytes(made)
 
 
-def check_one_lane(sizes: training.Initial) -> None:
+def check_one_lane(problem: training.Problem, sizes: training.Initial) -> None:
     """Refuses a network of which not even one lane fits this machine, where that is certain.
 
     Args:
+        problem: Model, pruner and config.
         sizes: From training.lane_shapes.
 
     Raises:
         ValueError: If the devices are CPUs and one lane needs more than all memory.
     """
-    # At the very least a device holds a lane's centre, weights, gradient and momentum.
-    needed = 4 * _bytes(sizes.weights)
-    if jax.default_backend() == "cpu" and needed > _machine_bytes():
+    # At the very least a device holds a lane's centre, weights and gradient, and what the smaller
+    # of the optimizers remembers.
+    kinds = (methods.PRUNE, methods.PERTURB)
+    least = min(_optimizer_bytes(problem.config, kind, sizes) for kind in kinds)
+    needed = 3 * _bytes(sizes.weights) + least
+    if jax.local_devices()[0].platform == "cpu" and needed > _machine_bytes():
         raise ValueError(
             f"model, width: one lane needs more than the {_machine_bytes() / 1e9:.1f} GB of this "
             "machine."
         )
+
+
+def _optimizer_bytes(
+    config: training.TrainConfig, kind: training.StageKind, sizes: training.Initial
+) -> int:
+    def states(origin: training.Initial) -> Any:
+        made = optimizers.optimizers(config, kind, jnp.float32(0), lambda: numerics.key(0), 1, 1)
+        center = pruners.choose(origin.weights, origin.scores)
+        parts = {"weights": center, "scores": origin.scores}
+        return [optimizer.init(parts[part], center) for part, optimizer in made.items()]
+
+    return _bytes(jax.eval_shape(states, sizes))
 
 
 def _machine_bytes() -> int:

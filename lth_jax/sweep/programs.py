@@ -24,8 +24,12 @@ Strategy = Literal["auto", "map", "vmap"]
 STRATEGIES: tuple[str, ...] = typing.get_args(Strategy)
 
 
-def strategy_for(strategy: Strategy) -> Literal["map", "vmap"]:
+def strategy_for(strategy: Strategy, platform: str | None = None) -> Literal["map", "vmap"]:
     """Resolves "auto": map on CPU, vmap elsewhere.
+
+    Args:
+        strategy: What was asked for.
+        platform: That programs are for; None is that of this process's devices.
 
     Raises:
         ValueError: If the strategy is not one of STRATEGIES.
@@ -34,7 +38,7 @@ def strategy_for(strategy: Strategy) -> Literal["map", "vmap"]:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
     if strategy != "auto":
         return strategy
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+    return "map" if (platform or jax.local_devices()[0].platform) == "cpu" else "vmap"
 
 
 class Programs:
@@ -44,13 +48,27 @@ class Programs:
     whatever eps, sparsity, seeds and slices are. Every argument with a lane axis is sharded.
     """
 
-    def __init__(self, problem: training.Problem, strategy: Strategy = "auto"):
-        """Looks at the devices; compiles nothing yet."""
+    def __init__(
+        self,
+        problem: training.Problem,
+        strategy: Strategy = "auto",
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """Looks at the devices; compiles nothing yet.
+
+        Args:
+            problem: Model, pruner and config.
+            strategy: How lanes share a device.
+            devices: To run on, or, of a topology, to compile for; None takes those of this process.
+                Lanes need nothing of each other, so processes share no mesh.
+
+        Raises:
+            ValueError: If the strategy is unknown.
+        """
         self.problem = problem
-        self.strategy = strategy_for(strategy)
-        # Of this process: lanes need nothing of each other, so processes share no mesh.
-        devices = jax.local_devices()
-        self.devices = len(devices)
+        devices = jax.local_devices() if devices is None else devices
+        self.strategy = strategy_for(strategy, devices[0].platform)
+        self.devices, self.platform = len(devices), devices[0].platform
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
         self.mesh = mesh
@@ -58,6 +76,10 @@ class Programs:
         # Always mapped: a vectorized draw may round by its place in the vector, and then the
         # same seed would not stand for the same weights in every block.
         self._initial = _jit("initial", self._over_lanes(self._initial_of_lane, "map"))
+        self._on_host = _jit(
+            "initial_on_host",
+            lambda tasks: jax.lax.map(lambda task: self._initial_of_lane(task, ()), tasks),
+        )
         self._finish = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
@@ -66,8 +88,16 @@ class Programs:
         )
 
     def initial(self, task: training.Task) -> training.Initial:
-        """What the lanes' seeds stand for, by jitted draws."""
+        """What the lanes' seeds stand for: jitted draws, of the host's CPU whatever runs them."""
+        if self.platform != "cpu":
+            dealt: training.Initial = self.over_lanes(self.draw_on_host(task))
+            return dealt
         found: training.Initial = self._initial(task, ())
+        return found
+
+    def draw_on_host(self, task: training.Task) -> training.Initial:
+        """The same draws by the host's CPU alone, the result on it."""
+        found: training.Initial = self._on_host(jax.device_put(task, numerics.host()))
         return found
 
     def gather(self, tree: chex.ArrayTree, rows: npt.NDArray[np.int32]) -> chex.ArrayTree:

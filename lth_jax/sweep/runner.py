@@ -71,7 +71,7 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
     if architecture is not None and architecture.shape != shape:
         raise ValueError(f"model: made for images {architecture.shape}, the data set has {shape}.")
     sizes = training.lane_shapes(problem)
-    memory.check_one_lane(sizes)
+    memory.check_one_lane(problem, sizes)
     outputs = training.lane_outputs(problem, sizes, dataset)
     if outputs != dataset.classes:
         raise ValueError(f"model: gives {outputs} outputs for {dataset.classes} classes.")

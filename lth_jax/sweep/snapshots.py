@@ -5,6 +5,7 @@ may go on with another number of devices, and a longer axis or another cut costs
 fit any more.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -55,8 +57,27 @@ def flatten(
     Returns:
         [places, ...] arrays on the host.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(jax.tree.map(_plain, tree)))
     return {jax.tree_util.keystr(path): leaf[np.asarray(places)] for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    """A typed key, as an optimizer's state may have, as the integers that it is made of."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _as_key(integers: npt.NDArray[Any], dtype: Any) -> jax.Array | None:
+    """The inverse of `_plain`; None for a kind of key that jax does not have."""
+    for kind in ("threefry2x32", "rbg", "unsafe_rbg"):
+        with contextlib.suppress(ValueError, TypeError):  # Other kinds have other sizes.
+            key: jax.Array = jax.random.wrap_key_data(jnp.asarray(integers), impl=kind)
+            if key.dtype == dtype:
+                return key
+    return None
 
 
 def unflatten(
@@ -74,21 +95,23 @@ def unflatten(
         indices: For each place, the row of `arrays`.
 
     Returns:
-        NumPy arrays, or None if paths, shapes or dtypes are not those of `like`: the checkpoint
-        was written by another program.
+        NumPy arrays, and typed keys where `like` has them; or None if paths, shapes or dtypes are
+        not those of `like`: the checkpoint was written by another program.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
     names = [jax.tree_util.keystr(path) for path, _ in leaves]
     if set(names) != set(arrays):
         return None
-    filled = []
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        there = arrays[name]
+    filled: list[Any] = []
+    for name, (_, of) in zip(names, leaves, strict=True):
+        there, leaf = arrays[name], jax.eval_shape(_plain, of)
         if there.shape[1:] != leaf.shape[1:] or there.dtype != leaf.dtype:
             return None
         whole = np.zeros(leaf.shape, leaf.dtype)
         whole[np.asarray(places)] = there[np.asarray(indices)]
-        filled.append(whole)
+        filled.append(_as_key(whole, of.dtype) if _is_key(of) else whole)
+    if any(leaf is None for leaf in filled):
+        return None
     return jax.tree.unflatten(treedef, filled)
 
 

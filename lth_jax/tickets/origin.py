@@ -133,7 +133,7 @@ def count(origin: Origin) -> int:
 
 
 def regenerate(origin: Origin, pruned: chex.ArrayTree) -> chex.ArrayTree:
-    """Draws the initial weights, jitted as the image studies do.
+    """Draws the initial weights on the host's CPU, jitted, as the image studies do.
 
     Args:
         origin: Of the weights.
@@ -145,6 +145,11 @@ def regenerate(origin: Origin, pruned: chex.ArrayTree) -> chex.ArrayTree:
     if isinstance(origin, OwnOrigin):
         raise ValueError("only the program that made it draws its weights again")
     count(origin)
+    with jax.default_device(numerics.host()):
+        return _draw(origin, pruned)
+
+
+def _draw(origin: ModelOrigin | ConstructionOrigin, pruned: chex.ArrayTree) -> chex.ArrayTree:
     key = numerics.key(origin.seed)
     if isinstance(origin, ConstructionOrigin):
         return random_network.draw(key, origin.layout)

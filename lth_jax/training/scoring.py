@@ -30,12 +30,24 @@ def chunks(split: datasets.Split) -> Chunks:
     Returns:
         Chunks as NumPy arrays.
     """
-    count = -(-len(split.labels) // _CHUNK)
-    size = -(-len(split.labels) // count)
+    count, size = _cut(len(split.labels))
     spare = count * size - len(split.labels)
     images = np.pad(split.images, [(0, spare)] + [(0, 0)] * (split.images.ndim - 1))
     labels = np.pad(split.labels, (0, spare), constant_values=-1)
     return Chunks(images.reshape(count, size, *images.shape[1:]), labels.reshape(count, size))
+
+
+def chunk_shapes(count: int, shape: tuple[int, ...]) -> Chunks:
+    """The shapes of `chunks` of a split of so many images of a shape."""
+    cut = _cut(count)
+    images = jax.ShapeDtypeStruct((*cut, *shape), jnp.uint8)
+    return Chunks(images, jax.ShapeDtypeStruct(cut, jnp.int32))
+
+
+def _cut(images: int) -> tuple[int, int]:
+    """Chunks, and images in each."""
+    count = -(-images // _CHUNK)
+    return count, -(-images // count)
 
 
 def count_right(

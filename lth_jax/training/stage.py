@@ -19,6 +19,7 @@ from lth_jax.datasets import augment
 from lth_jax.perturb import ball
 from lth_jax.training import config as train_config
 from lth_jax.training import curves, methods, scoring
+from lth_jax.training import kept as kept_counts
 from lth_jax.training import optimizers as stage_optimizers
 
 
@@ -79,7 +80,7 @@ class Problem(NamedTuple):
 
 
 def _key(key: jax.Array, use: str) -> jax.Array:
-    names = ("weights", "scores", "data", "perturb", "prune", "randomize")
+    names = ("weights", "scores", "data", "perturb", "prune", "randomize", "optimizer")
     return jax.random.fold_in(key, names.index(use))
 
 
@@ -134,20 +135,20 @@ def start(
             shared=config.shared_shift,
         )
         weights = pruners.merge(weights, point)
-    # The ball's centre is what the optimizer is initialized with: w_0, wherever the stage begins.
-    moving = {"weights": center, "scores": scores}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, 1, 1)
+    moving = {"weights": pruners.choose(weights, scores), "scores": scores}
+    optimizers = _optimizers(problem, kind, task, 1, 1)
     radii: chex.ArrayTree = ()
     pruner_state: chex.ArrayTree = ()
     if kind.in_ball:
         radii = ball.radii(center, task.eps, config.eps_unit, config.norm)
+    first = _task_at(problem, kind, task, scores, 0, 1)
     if kind.masked:
         key = _key(task.key, "prune")
-        pruner_state = pruner.init_state(key, weights, scores, task.kept)
+        pruner_state = pruner.init_state(key, weights, scores, first.kept)
     epochs = config.perturb_epochs + config.prune_epochs
     recorded: curves.Curves | tuple[()] = ()
     if config.curves and "scores" in kind.moves:
-        recorded = curves.begin(pruner.mask(scores, task.kept, pruner_state), epochs)
+        recorded = curves.begin(pruner.mask(scores, first.kept, pruner_state), epochs)
     return State(
         center=origin.weights,
         radii=radii,
@@ -155,7 +156,7 @@ def start(
         scores=scores,
         model_state=origin.model_state,
         pruner_state=pruner_state,
-        opt_state={name: tx.init(moving[name]) for name, tx in optimizers.items()},
+        opt_state={name: tx.init(moving[name], center) for name, tx in optimizers.items()},
         curve=jnp.full((epochs,), -1, jnp.int32),
         losses=jnp.full((epochs,), jnp.nan, jnp.float32),
         diverged=jnp.int32(-1),
@@ -205,6 +206,21 @@ def advance(
     return final
 
 
+def _task_at(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    scores: chex.ArrayTree,
+    step: int | jax.Array,
+    total: int | jax.Array,
+) -> Task:
+    """The task with the numbers that are kept after so many steps of a stage."""
+    if "scores" not in kind.moves:
+        return task
+    schedule = problem.config.kept_schedule
+    return task._replace(kept=kept_counts.after(schedule, scores, task.kept, step, total))
+
+
 def _steps_per_epoch(problem: Problem, data: Data) -> int:
     return problem.config.steps_per_epoch(len(data.labels))
 
@@ -231,20 +247,21 @@ def _one_step(
     keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
     key_mask, key_images, key_after = keys
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
+    now, then = (_task_at(problem, kind, task, state.scores, t, total) for t in (step, step + 1))
 
     def gradients_of(size: int) -> _Gradients:
         batch = _batch(problem, data, order, place, size, key_images)
-        return _gradients(problem, kind, state, task, data, batch, key_mask)
+        return _gradients(problem, kind, state, now, data, batch, key_mask)
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
-    old_scores = (state.scores, state.pruner_state)
+    begins_at = (state.scores, now.kept, state.pruner_state)
     state, moving = _move(problem, kind, state, task, gradients, total, steps_per_epoch, ends)
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
     if "scores" in moving:
         weights, scores, pruner_state = problem.pruner.after_step(
-            key_after, step, weights, scores, task.kept, pruner_state
+            key_after, step, weights, scores, then.kept, pruner_state
         )
     failed = (state.diverged < 0) & ~jnp.isfinite(loss)
     before = jnp.where(place == 0, 0, state.losses[epoch])
@@ -261,12 +278,12 @@ def _one_step(
         curve: jax.Array, recorded: chex.ArrayTree, order: jax.Array
     ) -> tuple[jax.Array, chex.ArrayTree, jax.Array]:
         del order
-        pruned = subnetwork(problem, kind, state, task)
+        pruned = subnetwork(problem, kind, state, then)
         read = (data.validation, data.mean, data.std)
         right = scoring.count_right(problem.model, pruned, state.model_state, *read)
         if isinstance(recorded, curves.Curves):
-            now = (state.scores, state.pruner_state)
-            old, new = (problem.pruner.mask(s, task.kept, of_s) for s, of_s in (old_scores, now))
+            ends_at = (state.scores, then.kept, state.pruner_state)
+            old, new = (problem.pruner.mask(*of) for of in (begins_at, ends_at))
             recorded = curves.record(recorded, epoch, old, new, state.scores)
         return curve.at[epoch].set(right), recorded, _order(problem, task, data, epoch + 1)
 
@@ -303,6 +320,19 @@ def _batch(
     if problem.config.augment:
         images = augment.crop_and_flip(key, images)
     return images, data.labels[rows]
+
+
+def _optimizers(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    total: int | jax.Array,
+    steps_per_epoch: int,
+) -> dict[methods.Part, stage_optimizers.Optimizer]:
+    config = problem.config
+    return stage_optimizers.optimizers(
+        config, kind, task.eps, lambda: _key(task.key, "optimizer"), total, steps_per_epoch
+    )
 
 
 def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.ArrayTree]:
@@ -362,8 +392,7 @@ def _move(
     """The state with the optimizers' new states, and what moved after its step."""
     config, moving = problem.config, _moving(kind, state)
     opt_state = {}
-    optimizers = stage_optimizers.optimizers(config, kind, task.eps, total, steps_per_epoch)
-    for name, tx in optimizers.items():
+    for name, tx in _optimizers(problem, kind, task, total, steps_per_epoch).items():
         updates, opt_state[name] = tx.update(gradients[name], state.opt_state[name], moving[name])
         moving[name] = optax.apply_updates(moving[name], updates)
     if kind.in_ball and "weights" in moving and config.project_per == "epoch":

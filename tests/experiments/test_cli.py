@@ -13,7 +13,7 @@ import small_study
 
 from experiments import cli
 from experiments.cli import flags, image_flags, program
-from lth_jax import errors
+from lth_jax import errors, training
 
 
 def refused(capsys, *argv):
@@ -52,6 +52,8 @@ def refused(capsys, *argv):
         ("--prune_epochs=1.5", "prune_epochs"),
         ("--momentum=1", "momentum"),
         ("--prune_lr=inf", "prune_lr"),
+        ("--prune_optimizer=adagrad", "expected one of sgd, adam, adamw, lion"),
+        ("--perturb_schedule=none", "expected one of cosine, linear, step, constant"),
         ("--width=0", "--width"),
         ("--width=inf", "--width"),
         ("--width=1e6", "one lane needs"),
@@ -83,13 +85,19 @@ def test_bad_flags_are_one_line_and_touch_nothing(tmp_path, monkeypatch, capsys,
 
 def test_flags_become_what_the_config_says():
     config, machine = flags.read(
-        ["--eps=0, 0.5,inf", "--augment", "--noprogress", "--out=none", "--cpu_devices=3"],
+        [
+            *("--eps=0, 0.5,inf", "--augment", "--noprogress", "--out=none", "--cpu_devices=3"),
+            *("--prune_optimizer=adam", "--prune_schedule=linear"),
+        ],
         [image_flags.Config(), program.Machine()],
         {},
     )
     assert config.eps == (0.0, 0.5, float("inf"))
     assert config.train.augment is True and config.progress is False and config.out is None
     assert machine.cpu_devices == 3
+    assert config.train == training.TrainConfig(
+        augment=True, prune_optimizer="adam", prune_schedule="linear"
+    )
 
 
 def test_every_flag_has_a_help_text():

@@ -1,11 +1,14 @@
 """Blocks are as large as fits: the estimate counts what a lane holds, and the grid obeys it."""
 
+import dataclasses
+from contextlib import nullcontext
+
 import jax
 import jax.numpy as jnp
 import pytest
 import tiny
 
-from lth_jax import sweep
+from lth_jax import sweep, training
 from lth_jax.sweep import memory
 
 IMAGE = jax.ShapeDtypeStruct((8, 8, 1), jnp.uint8)
@@ -21,6 +24,25 @@ def test_a_lane_is_counted_by_hand():
     found = memory.lane_bytes(tiny.problem(), "map", IMAGE)
     floor = 2 * (state + small) + 2 * WEIGHTS * 4
     assert floor <= found <= floor + 50
+
+
+def test_the_optimizers_state_is_counted():
+    plain = memory.lane_bytes(tiny.problem(), "map", IMAGE)
+    config = dataclasses.replace(tiny.CONFIG, perturb_optimizer="adam", prune_optimizer="lion")
+    found = memory.lane_bytes(tiny.problem(config), "map", IMAGE)
+    # Adam has two moments where SGD has one, lion has one; each has a counter more.
+    assert 2 * WEIGHTS * 4 <= found - plain <= 2 * WEIGHTS * 4 + 50
+
+
+def test_one_lane_is_refused_only_where_it_cannot_fit(monkeypatch):
+    adam = dataclasses.replace(tiny.CONFIG, perturb_optimizer="adam", prune_optimizer="adam")
+    for config, copies in ((tiny.CONFIG, 4), (adam, 5)):
+        problem = tiny.problem(config)
+        sizes = training.lane_shapes(problem)
+        for bytes_there, refused in ((copies * 4 * WEIGHTS - 1, True), (10**6, False)):
+            monkeypatch.setattr(memory, "_machine_bytes", lambda there=bytes_there: there)
+            with pytest.raises(ValueError, match="needs more") if refused else nullcontext():
+                memory.check_one_lane(problem, sizes)
 
 
 def test_lanes_that_step_together_also_hold_what_a_step_makes():

@@ -199,7 +199,7 @@ def test_padding_is_never_right():
         {"microbatch": 3},
         {"norm": "l3"},
         {"eps_unit": "percent"},
-        {"prune_schedule": "linear"},
+        {"prune_schedule": "quadratic"},
     ],
 )
 def test_bad_configs_are_refused(change):

@@ -1,0 +1,90 @@
+"""Programs for devices that this machine has not: what they hold is settled by the platform."""
+
+import re
+
+import jax
+import pytest
+import tiny
+
+from lth_jax import errors, numerics, pruners, training
+from lth_jax.models import conv, linen
+from lth_jax.sweep import lowering, programs
+from lth_jax.training import methods
+
+DATA = lowering.data_shapes(64, 32, (8, 8, 1))
+
+
+def convolutional():
+    model = linen.from_flax(conv.ConvNet(2, width=1 / 4), jax.ShapeDtypeStruct((1, 8, 8, 1), "f4"))
+    return training.Problem(model, pruners.edge_popup(), tiny.CONFIG)
+
+
+def exported(made, kind, platform):
+    arguments = lowering.advance_arguments(made, kind, 4, DATA)
+    program = jax.export.export(made.advance_program(kind), platforms=[platform])(*arguments)
+    return program.mlir_module()
+
+
+def convolutions(text):
+    return len(re.findall(r"stablehlo\.convolution", text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["map", "vmap"])
+def test_accelerators_get_their_own_convolutions_whoever_traces(strategy):
+    made = programs.Programs(convolutional(), strategy)
+    here = exported(made, methods.JOINT, "cpu")
+    there = [exported(made, methods.JOINT, platform) for platform in ("cuda", "tpu")]
+    # Two convolutions: each in the step (value and two gradients; XLA drops that of the first
+    # layer's images) and in the validation. On a CPU the second goes by Winograd's products.
+    assert [convolutions(text) for text in there] == [8, 8]
+    assert convolutions(here) == 3
+    assert there[0].count("stablehlo.case") == there[1].count("stablehlo.case")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [methods.PRUNE, methods.PERTURB, methods.JOINT])
+def test_every_kind_of_stage_is_exported_for_accelerators(kind):
+    made = programs.Programs(tiny.problem(), "vmap")
+    for platform in ("cuda", "tpu"):
+        assert "stablehlo.dot_general" in exported(made, kind, platform)
+
+
+def test_the_devices_decide_the_strategy_that_is_not_named():
+    assert programs.strategy_for("auto", "cpu") == "map"
+    assert programs.strategy_for("auto", "tpu") == programs.strategy_for("auto", "gpu") == "vmap"
+    assert programs.strategy_for("map", "tpu") == "map"
+
+
+def test_an_accelerator_is_given_the_weights_that_the_host_draws(monkeypatch):
+    made = programs.Programs(tiny.problem(), "map")
+    sizes = training.lane_shapes(made.problem)
+    seeds = [training.lane_task(made.problem, sizes, seed, 0.0, 0.5) for seed in range(3)]
+    task = made.tasks(seeds, seeds[0], 2 * made.devices)
+    mapped = made.initial(task)
+    drawn = made.draw_on_host(task)
+    tiny.assert_same_bits(drawn, mapped)
+    monkeypatch.setattr(made, "platform", "tpu")
+    marked = drawn._replace(scores=drawn.weights)  # To see where they come from.
+    monkeypatch.setattr(made, "draw_on_host", lambda task: marked)
+    tiny.assert_same_bits(made.initial(task), marked)
+
+
+def test_a_host_without_its_cpu_is_told(monkeypatch):
+    def local_devices(backend=None):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    with pytest.raises(errors.RunError, match="JAX_PLATFORMS"):
+        numerics.host()
+
+
+def test_shapes_are_those_of_what_a_runner_passes():
+    data, _ = training.lane_data(tiny.dataset())
+    n, held_out = len(data.labels), len(tiny.dataset().validation.labels)
+    found = lowering.data_shapes(n, held_out, data.images.shape[1:])
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), found, data)
+    assert all(jax.tree.leaves(same))
+    made = programs.Programs(tiny.problem(), "map")
+    with pytest.raises(ValueError, match="multiple of"):
+        lowering.advance_arguments(made, methods.PRUNE, made.devices + 1, found)
