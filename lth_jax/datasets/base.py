@@ -118,7 +118,8 @@ class Dataset(NamedTuple):
 
         Raises:
             InputError: If images are not finite, splits differ in shape or dtype, labels lie
-                outside, lengths differ, or the training or test split is empty; one line.
+                outside, lengths differ, the training or test split is empty, or mean or std is no
+                number per channel; one line.
         """
         for name in ("train", "validation", "test"):
             images, labels = map(np.asarray, getattr(self, name))
@@ -129,6 +130,9 @@ class Dataset(NamedTuple):
             arrays.check_like(name, (images, labels), self.train)
             arrays.check_images(name, images)
             arrays.check_labels(name, labels, self.classes)
+        for name in ("mean", "std"):  # Else every lane diverges at its first step.
+            channels = np.shape(self.train.images)[-1]
+            arrays.given_moment(name, getattr(self, name), channels)
 
     @property
     def watched(self) -> Split:
