@@ -78,8 +78,9 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
         )
     memory.check_one_lane(problem, sizes)
     outputs = training.lane_outputs(problem, sizes, dataset)
-    if outputs != dataset.classes:
-        raise ValueError(f"model: gives {outputs} outputs for {dataset.classes} classes.")
+    if outputs != dataset.outputs:
+        what = "classes" if dataset.classes else "numbers"
+        raise ValueError(f"model: gives {outputs} outputs for {dataset.outputs} {what}.")
     return sizes
 
 
@@ -112,7 +113,9 @@ class Runner:
         self.programs = programs.Programs(problem, strategy)
         images = dataset.train.images
         image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image)
+        labels = dataset.train.labels
+        label = jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype)
+        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image, label)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
         self.pace: dict[training.StageKind, int] = {}  # steps in a slice, as last measured
         self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
