@@ -35,6 +35,7 @@ class Finished(NamedTuple):
     center: chex.ArrayTree
     weights: chex.ArrayTree
     mask: chex.ArrayTree
+    state: chex.ArrayTree  # of the model: its running statistics
 
 
 Event = Progress | Finished
@@ -275,7 +276,7 @@ class Run(Iterator[Event]):
         ended, self._running = self._running, None
         assert ended is not None
         runner, block, state = self._runner, ended.block, ended.state
-        keep = ("center", "radii", "curve", "losses", "diverged", "recorded")
+        keep = ("center", "radii", "model_state", "curve", "losses", "diverged", "recorded")
         aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
         read: Any = state._replace(**aside)
         outcome: Any = ()
@@ -297,7 +298,8 @@ class Run(Iterator[Event]):
                 config = runner.problem.config
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
-                self._ready.append(Finished(lane, row, own.center, ours.weights, ours.mask))
+                left = (own.center, ours.weights, ours.mask, own.model_state)
+                self._ready.append(Finished(lane, row, *left))
         while self._ready:
             yield self._ready.popleft()
         return finished
