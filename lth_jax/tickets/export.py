@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import chex
+import jax
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from lth_jax import files, models
+from lth_jax import files, models, numerics
 from lth_jax.masks import selection
 from lth_jax.tickets import leaves, torch_layout
 from lth_jax.tickets import origin as origins
@@ -50,8 +51,9 @@ def export(
         model: Of the weights, for layout "torch".
         shape: Of one input, (h, w, c), for layout "torch"; None takes the model's own, if
             `build_model` made it.
-        state: The model's other state, as `Model.init` returns it: for layout "torch" BatchNorm's
-            running statistics, for layout "flax" any, under names that begin with "state/".
+        state: The model's other state, as `Model.init` returns it: for layout "torch" running
+            statistics of flax's BatchNorm (those of equinox are refused), for layout "flax" any,
+            under names that begin with "state/".
         about: Anything for the file's metadata, a JSON text for each name: as "mean" and "std" in
             raw units, "classes", "model". Its "layout" is added.
 
@@ -133,7 +135,11 @@ def _for_torch(
         shape = model.architecture.shape
     if shape is None:
         raise ValueError("layout 'torch' needs the shape of one input of a model of your own.")
-    return torch_layout.state_dict(model, weights, {} if state is None else state, shape)
+    if state is None:
+        _, state = jax.eval_shape(model.init, jax.eval_shape(lambda: numerics.key(0)))
+        if jax.tree.leaves(state):
+            raise ValueError("layout 'torch' needs the state of a model with running statistics.")
+    return torch_layout.state_dict(model, weights, state, shape)
 
 
 def _metadata(layout: Layout, about: Mapping[str, Any] | None) -> dict[str, str] | None:
