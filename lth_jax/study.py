@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lth_jax import datasets, errors, files, models, numerics, pruners, runs, sweep, training
 from lth_jax.masks import selection
-from lth_jax.report import summary
+from lth_jax.report import scalars, summary
 from lth_jax.runs import checkpoints, locks, parts, saved
 from lth_jax.sweep import programs
 from lth_jax.tickets import lane as lane_tickets
@@ -39,7 +39,7 @@ class Started(NamedTuple):
 
 Tell = Callable[[str], None]
 CurveField = summary.CurveField
-Event = Started | sweep.Progress | sweep.Finished
+Event = Started | sweep.Event
 
 
 class Result:
@@ -125,6 +125,7 @@ class Study:
         ticket_bits: int = 0,
         checkpoint_minutes: float = 5.0,
         lock: Literal["leave", "wait"] = "leave",
+        tensorboard: bool = False,
         tell: Tell = _log.warning,
     ):
         """Checks everything before any work; touches no folder yet.
@@ -148,6 +149,8 @@ class Study:
             checkpoint_minutes: Save the running stage so often; 0 after every slice, inf only when
                 interrupted.
             lock: If another process has the folder: "leave", or "wait" for it.
+            tensorboard: Also write every lane's curves for TensorBoard, once it is done; needs
+                tensorboardX.
             tell: Gets lines of warning; by default the logger "lth_jax".
 
         Raises:
@@ -156,8 +159,10 @@ class Study:
         train = training.TrainConfig() if train is None else train
         self.name, self._tell, self._lock = name, tell, lock
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
-        self._checkpoint_minutes = checkpoint_minutes
+        self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
         with _refusals():
+            if tensorboard:
+                scalars.check()
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
             _check_types(model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
@@ -247,10 +252,10 @@ class Study:
             seeds: Integers in [0, 2^32).
             eps: Radii of the ball, inf for no bound; one lane each for methods that have a ball.
             sparsity: Fractions to remove, in [0, 1); one lane each for methods that have a mask.
-            on_event: Is told what happens: Started, then Progress after every few seconds of steps
-                and Finished for every lane. What it raises ends the run: the rows of lanes that are
-                done and the stage that takes steps are saved before. A KeyboardInterrupt from
-                elsewhere leaves the last checkpoint.
+            on_event: Is told what happens: Started, then Progress after every few seconds of steps,
+                Finished for every lane, and Compiling and Compiled around what compiles. What it
+                raises ends the run: the rows of lanes that are done and the stage that takes steps
+                are saved before. A KeyboardInterrupt from elsewhere leaves the last checkpoint.
 
         Returns:
             The rows, and what can be made of them.
@@ -411,12 +416,17 @@ class Study:
             method = event.lane.method
             program = {"method_program": own[method]} if method in own else {}
             folder.append([self._head | event.row | program])
+            if self._tensorboard:
+                scalars.write(self.path, folder.rows[-1:])
 
         saved_at = time.monotonic()
         for event in run:
             if isinstance(event, sweep.Finished):
                 keep(event)
-            elif time.monotonic() - saved_at >= 60 * self._checkpoint_minutes:
+            elif (
+                isinstance(event, sweep.Progress)
+                and time.monotonic() - saved_at >= 60 * self._checkpoint_minutes
+            ):
                 save()
                 saved_at = time.monotonic()
             try:
@@ -450,6 +460,8 @@ class Study:
         cells = summary.cells(folder.rows)
         text = summary.to_csv(cells)
         try:
+            if self._tensorboard:  # Of lanes that were run without, too.
+                scalars.write(self.path, folder.rows)
             self._draw(cells, folder.rows, changed=not _holds(self.path / SUMMARY, text))
             # Last: a folder that has it has the plots of the same rows.
             files.write(self.path / SUMMARY, text)

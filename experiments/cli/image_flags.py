@@ -5,6 +5,7 @@ import inspect
 from typing import Any, Literal
 
 from experiments import cli
+from experiments.cli import display
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
 
 _MOST_PROCESSES = 4096
@@ -70,7 +71,14 @@ class Config:
         "What to print at the end: what fits the terminal (80 columns without one), wide, narrow "
         "(80), or csv, which leaves standard output to it alone.",
     )
-    progress: bool = setting(True, "Show a progress bar.")
+    progress: display.Mode = setting(
+        "auto",
+        "What to show meanwhile: auto is a bar on a terminal, and a line every 10 s where there is "
+        "none; plain is the lines; quiet nothing but warnings.",
+    )
+    tensorboard: bool = _of_study(
+        "tensorboard", "Also write curves for TensorBoard; needs the extra `tensorboard`."
+    )
     show_pruned: bool = setting(False, "Print what is pruned, and its fan-in; run nothing.")
 
     def __post_init__(self) -> None:
@@ -155,5 +163,6 @@ class Config:
             ticket_bits=self.ticket_bits,
             checkpoint_minutes=self.checkpoint_minutes,
             lock=self.lock,
+            tensorboard=self.tensorboard,
             tell=tell,
         )
