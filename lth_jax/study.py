@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lth_jax import datasets, errors, files, models, numerics, pruners, runs, sweep, training
 from lth_jax.masks import selection
-from lth_jax.report import scalars, summary
-from lth_jax.runs import checkpoints, locks, parts, saved
+from lth_jax.report import summary
+from lth_jax.runs import checkpoints, locks, parts, saved, scalars
 from lth_jax.sweep import programs
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
@@ -161,9 +161,7 @@ class Study:
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
         self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
         with _refusals():
-            if tensorboard:
-                scalars.check()
-            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
+            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock, tensorboard)
             _check_types(model, dataset, pruner, train)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = not isinstance(pruner, str) or prunable is not None
@@ -577,7 +575,12 @@ def _check_types(model: Any, dataset: Any, pruner: Any, train: Any) -> None:
 
 
 def check_choices(
-    strategy: str, max_lanes: int, ticket_bits: int, checkpoint_minutes: float, lock: str
+    strategy: str,
+    max_lanes: int,
+    ticket_bits: int,
+    checkpoint_minutes: float,
+    lock: str,
+    tensorboard: bool = False,
 ) -> None:
     """Refuses what a Study refuses of these, see its arguments.
 
@@ -596,6 +599,8 @@ def check_choices(
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
     if lock not in ("leave", "wait"):
         raise ValueError(f"lock must be leave or wait, got {lock!r}.")
+    if tensorboard:
+        scalars.check()
 
 
 @contextlib.contextmanager

@@ -97,7 +97,12 @@ class Config:
         model = models.build_model(self.model, (32, 32, 3), 10, self.init, self.width)
         study.pruner_for(model, self.pruner, self.scope)
         study.check_choices(
-            self.strategy, self.max_lanes, self.ticket_bits, self.checkpoint_minutes, self.lock
+            self.strategy,
+            self.max_lanes,
+            self.ticket_bits,
+            self.checkpoint_minutes,
+            self.lock,
+            self.tensorboard,
         )
         self._check_processes()
 

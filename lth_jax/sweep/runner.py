@@ -98,8 +98,11 @@ class Runner:
 
     def pace(self, size: int) -> pace.Pace:
         """What is known of the speed of blocks of a size: theirs are programs of their own."""
-        together = self.programs.strategy == "vmap"
-        return self._paces.setdefault(size, pace.Pace(self.programs.devices, together))
+        if size not in self._paces:
+            devices, strategy = self.programs.devices, self.programs.strategy
+            scoring = pace.scoring_steps(self.problem.config, self.dataset) * size / devices
+            self._paces[size] = pace.Pace(devices, strategy == "vmap", scoring)
+        return self._paces[size]
 
     def block_size(self, count: int) -> int:
         """Lanes per block for a grid of `count`: a multiple of the devices, none without work.
@@ -280,11 +283,16 @@ class Run(Iterator[events.Event]):
         outcome: Any = ()
         if any(block.lanes):
             given = (state, task, runner.data, runner.test)
-            call = functools.partial(self._programs.finish, *given)
-            outcome = yield from self._first(pace.FINISH, call)
-            del given, call  # They hold the state.
+            compile_it = functools.partial(self._programs.compile_finish, *given)
+            yield from self._first(pace.FINISH, compile_it)
+            begun = time.perf_counter()
+            outcome = jax.device_get(self._programs.finish(*given))
+            seconds = time.perf_counter() - begun
+            self._pace.add_finish(seconds)
+            self._watch.take_out(seconds)
+            del given, compile_it  # They hold the state.
         ended, self._running = self._running, None
-        read, outcome = jax.device_get((read, outcome))
+        read = jax.device_get(read)
         finished = resume.FinishedBlock(block, state.weights, state.scores, [])
         seconds, steps = ended.seconds / sum(block.needed), runner.steps(block.stage)
         del state, ended

@@ -34,7 +34,7 @@ class Costs:
 
     def walk(self, some, slice_steps=25):
         """(seconds since the start, share of lane steps, estimate) after every slice."""
-        known, now, taken, seen = pace.Pace(DEVICES, self.together), 0.0, 0, []
+        known, now, taken, seen = pace.Pace(DEVICES, self.together, 50.0), 0.0, 0, []
         whole = sum(sum(b.needed) * steps(b.stage) for b in some)
         for number, block in enumerate(some):
             kind = block.stage.kind
@@ -51,7 +51,8 @@ class Costs:
                 taken += took * sum(block.needed)
                 seen.append((now, taken / whole, known.left(some[number:], steps, at)))
             if any(block.lanes):
-                now += self.compile(known, pace.FINISH)
+                now += self.compile(known, pace.FINISH) + FINISH
+                known.add_finish(FINISH)
             now += self.node * sum(block.needed)
             known.add_around(block, self.node * sum(block.needed))
         return now, seen
@@ -63,6 +64,7 @@ class Costs:
         return known.compiled[name]
 
 
+FINISH = 0.4  # seconds
 STEP = {"prune": 1e-3, "perturb": 0.7e-3, "joint": 1.2e-3}
 
 
@@ -90,19 +92,21 @@ def test_once_all_kinds_are_known_it_is_exact():
 
 
 def test_what_has_not_run_counts_as_what_is_most_alike():
-    known = pace.Pace(1, False)
+    known = pace.Pace(1, False, 20.0)
     one = functools.partial(plan.lanes, eps=[0.1], sparsity=[0.5])
     perturb, prune = blocks(one(["perturb_then_prune"]))
     (joint,) = blocks(one(["joint"]))
     assert known.left([joint], steps, 0) is None
     known.compiled |= {"start_perturb": 0.0, "advance_perturb": 5.0, "finish": 0.0}
     known.add_steps(perturb, 10, 10.0)
-    assert known.left([prune], steps, 0) == 200 * 1.0 + 5.0
+    assert known.left([prune], steps, 0) == 200 * 1.0 + 5.0 + 20 * 1.0
+    known.add_finish(8.0)
+    assert known.left([prune], steps, 0) == 200 * 1.0 + 5.0 + 8.0
     known.compiled |= {"start_prune": 0.5, "advance_prune": 7.0}
     known.add_steps(prune, 10, 30.0)
     # joint has a mask and moves scores, as prune does.
-    assert known.left([joint], steps, 0) == 300 * 3.0 + 7.5
-    assert known.left([prune], steps, 150) == 50 * 3.0
+    assert known.left([joint], steps, 0) == 300 * 3.0 + 7.5 + 8.0
+    assert known.left([prune], steps, 150) == 50 * 3.0 + 8.0
 
 
 @pytest.mark.slow

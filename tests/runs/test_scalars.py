@@ -8,7 +8,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.proto import event_pb2
 
 import lth_jax
-from lth_jax.report import scalars
+from lth_jax.runs import scalars
 
 ROW = {"method": "joint", "eps": 0.02, "sparsity": 0.5, "seed": 3}
 ROW |= {"val_curve": [0.5, 0.75, None], "train_loss_curve": [2.0, 1.0, None]}
