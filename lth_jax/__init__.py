@@ -38,6 +38,8 @@ from lth_jax.sweep import Compiled, Compiling, Finished, Progress
 from lth_jax.theory import subset_sum
 from lth_jax.training import METHODS, Method, Stage, TrainConfig
 
+__version__ = "0.1.0"  # Its one place: pyproject.toml reads it.
+
 __all__ = [
     "DATASETS",
     "INITIALIZERS",

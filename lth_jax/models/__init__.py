@@ -1,6 +1,6 @@
 """Networks, by name or of your own, all as `Model`: pure functions of weights and state."""
 
-from lth_jax.models.base import Apply, Architecture, Init, Model
+from lth_jax.models.base import Apply, Architecture, Init, Model, takes_key
 from lth_jax.models.initializers import INITIALIZERS, InitializerName
 from lth_jax.models.linen import from_flax
 from lth_jax.models.registry import MODELS, SCORE_BOUNDS, ModelName, build_model, built_as
@@ -18,4 +18,5 @@ __all__ = [
     "build_model",
     "built_as",
     "from_flax",
+    "takes_key",
 ]

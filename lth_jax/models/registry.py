@@ -63,7 +63,8 @@ def build_model(
         The model, with its architecture.
 
     Raises:
-        ValueError: If a name is unknown, classes is no integer >= 1, or width is not positive.
+        ValueError: If a name is unknown, classes or a part of shape is no
+            integer >= 1, or width is not positive.
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}.")
@@ -72,6 +73,8 @@ def build_model(
         raise ValueError(f"init must be one of {known}, got {init!r}.")
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
         raise ValueError(f"classes must be an integer >= 1, got {classes!r}.")
+    if not isinstance(shape, tuple | list) or not all(type(n) is int and n >= 1 for n in shape):
+        raise ValueError(f"shape must be integers >= 1, got {shape!r}.")
     if not 0 < width < float("inf"):
         raise ValueError(f"width must be positive, got {width}.")
     module = MODELS[name](classes, initializers.INITIALIZERS[init], width)

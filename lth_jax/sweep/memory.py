@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lth_jax import numerics, pruners, training
+from lth_jax import models, numerics, pruners, training
 from lth_jax.training import methods, optimizers, scoring
 
 _SHARE = 0.5  # of a device's memory
@@ -49,13 +49,15 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
     labels = jax.ShapeDtypeStruct((size,), jnp.int32)
     channels = jax.ShapeDtypeStruct(example.shape[-1:], jnp.float32)
 
-    def step(weights: Any, state: Any, images: Any, labels: Any, mean: Any, std: Any) -> Any:
-        return scoring.loss_and_gradient(
-            problem.model, 0, weights, state, images, labels, mean, std
-        )
+    key = None
+    if models.takes_key(problem.model.apply):
+        key = jax.eval_shape(lambda: numerics.key(0))
+
+    def step(*given: Any) -> Any:
+        return scoring.loss_and_gradient(problem.model, 0, *given)
 
     traced = jax.make_jaxpr(step)(
-        sizes.weights, sizes.model_state, images, labels, channels, channels
+        sizes.weights, sizes.model_state, images, labels, channels, channels, key
     )
     made = [v.aval for equation in traced.eqns for v in equation.outvars]
     return total + _bytes(sizes.weights) + _bytes(made)

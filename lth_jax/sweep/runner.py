@@ -33,7 +33,7 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
 
     Raises:
         ValueError: If max_lanes < 1, the batch or the number of steps is too large, the model does
-            not fit the images, or one lane does not fit the memory.
+            not fit the images, nothing of it is pruned, or one lane does not fit the memory.
     """
     config, images = problem.config, len(dataset.train.labels)
     if max_lanes < 1:
@@ -51,6 +51,11 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
     if architecture is not None and architecture.shape != shape:
         raise ValueError(f"model: made for images {architecture.shape}, the data set has {shape}.")
     sizes = training.lane_shapes(problem)
+    if not any(leaf.size for leaf in jax.tree.leaves(sizes.scores)):
+        raise ValueError(
+            f"model: {problem.model.name!r} has nothing that {problem.pruner.name!r} prunes; say "
+            "what its kernels are with prunable= or kernel_axes=."
+        )
     memory.check_one_lane(problem, sizes)
     outputs = training.lane_outputs(problem, sizes, dataset)
     if outputs != dataset.classes:
@@ -129,6 +134,9 @@ class Runner:
 
         Returns:
             An iterator of events.
+
+        Raises:
+            ValueError: If there is a lane that `sweep.lanes` would not make.
         """
         return Run(self, wanted, done, saved)
 
@@ -149,6 +157,7 @@ class Run(Iterator[events.Event]):
         saved: Sequence[snapshots.Snapshot],
     ):
         """Plans; nothing runs before the first event is asked for."""
+        plan.check(wanted)
         self._runner, self._programs = runner, runner.programs
         self._size = runner.block_size(len(wanted))
         first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))

@@ -53,6 +53,7 @@ def keep(
     scaled: bool,
     bits: int,
     dataset: datasets.Dataset,
+    model: str,
 ) -> None:
     """Writes FOLDER/tickets/LANE.ticket; a lane that diverged leaves none.
 
@@ -65,6 +66,7 @@ def keep(
         bits: 0 stores the kept weights themselves, else the perturbation in so many bits per
             weight, beside the seed that draws the rest again.
         dataset: For its name, and what its inputs are normalized by, in raw units.
+        model: Its name.
 
     Raises:
         RunError: If it cannot be written.
@@ -91,6 +93,8 @@ def keep(
             note={
                 "test_accuracy": row["test_accuracy"],
                 "dataset": dataset.name,
+                "model": model,
+                "classes": dataset.classes,
                 # What its inputs are normalized by, per channel: (pixel - mean) / std, all three in
                 # the data's raw units (digits 0 to 16, else 0 to 255).
                 "mean": np.asarray(dataset.mean, float).tolist(),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import math
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any, Literal
@@ -98,10 +98,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("perturb_epochs", "prune_epochs", "batch_size", "microbatch"):
             self._check(name, type(getattr(self, name)) is int, "a whole number")
+        for name, kind in typing.get_type_hints(type(self)).items():
+            is_bool = isinstance(value := getattr(self, name), bool)
+            if kind is bool:
+                self._check(name, is_bool, "True or False")
+            elif kind is float:
+                self._check(name, isinstance(value, int | float) and not is_bool, "a number")
         for name in ("perturb_epochs", "prune_epochs"):
             self._check(name, 0 <= getattr(self, name) <= _MOST_EPOCHS, f"in [0, {_MOST_EPOCHS}]")
         for name in ("perturb_lr", "prune_lr", "perturb_decay", "prune_decay"):
-            self._check(name, 0 <= getattr(self, name) < math.inf, "finite and at least 0")
+            value = getattr(self, name)
+            self._check(name, 0 <= value <= sys.float_info.max, "finite and at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("microbatch", self.microbatch >= 0, "at least 0")

@@ -6,6 +6,7 @@ import numpy as np
 
 from lth_jax import datasets, numerics
 from lth_jax.masks import selection
+from lth_jax.models import base as models
 from lth_jax.perturb import rounding
 from lth_jax.training import scoring, stage
 
@@ -47,7 +48,7 @@ def outputs(problem: stage.Problem, sizes: stage.Initial, dataset: datasets.Data
     """
 
     def apply(weights: chex.ArrayTree, state: chex.ArrayTree, images: jax.Array) -> jax.Array:
-        return problem.model.apply(weights, state, images, train=False)[0]
+        return models.in_evaluation(problem.model, weights, state, images)
 
     images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), np.float32)
     logits = jax.eval_shape(apply, sizes.weights, sizes.model_state, images)

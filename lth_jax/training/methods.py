@@ -163,7 +163,7 @@ def register(method: Method) -> Method:
     name, kinds = method.name, [stage.kind for stage in method.stages]
     if is_built_in(name) and METHODS.get(name, method) != method:
         raise ValueError(f"expected a name that is free, got {name!r}.")
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"expected a name of letters, digits and _.+-, got {name!r}.")
     if not kinds:
         raise ValueError(f"expected a method with stages, got {name!r} without.")
@@ -195,7 +195,7 @@ def find(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return register(method)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     return METHODS[method]
 

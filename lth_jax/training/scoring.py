@@ -74,7 +74,7 @@ def count_right(
 
     def score(chunk: Chunks) -> jax.Array:
         x = datasets.normalize(chunk.images, mean, std)
-        logits, _ = model.apply(weights, model_state, x, train=False)
+        logits = models.in_evaluation(model, weights, model_state, x)
         return jnp.sum(jnp.argmax(logits, axis=-1) == chunk.labels)
 
     return jnp.sum(jax.lax.map(score, chunks)).astype(jnp.int32)
@@ -89,6 +89,7 @@ def loss_and_gradient(
     labels: jax.Array,
     mean: jax.Array,
     std: jax.Array,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, chex.ArrayTree, chex.ArrayTree]:
     """Mean cross-entropy and its gradient, summed up by microbatches.
 
@@ -101,16 +102,22 @@ def loss_and_gradient(
         labels: [b] int32.
         mean: [c] as in datasets.normalize.
         std: [c] as in datasets.normalize.
+        key: What the model draws from, folded in with a microbatch's number where there are more
+            than one; None for a model that takes none.
 
     Returns:
         Loss [], the model's state afterwards, the gradient to `weights`.
     """
 
     def loss_of(
-        weights: chex.ArrayTree, model_state: chex.ArrayTree, images: jax.Array, labels: jax.Array
+        weights: chex.ArrayTree,
+        model_state: chex.ArrayTree,
+        images: jax.Array,
+        labels: jax.Array,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, chex.ArrayTree]:
         x = datasets.normalize(images, mean, std)
-        logits, model_state = model.apply(weights, model_state, x, train=True)
+        logits, model_state = models.in_training(model, weights, model_state, x, key)
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.mean(losses), model_state
 
@@ -118,15 +125,18 @@ def loss_and_gradient(
     size = microbatch or len(labels)
     parts = len(labels) // size
     if parts == 1:
-        (loss, model_state), gradient = value_and_grad(weights, model_state, images, labels)
+        (loss, model_state), gradient = value_and_grad(weights, model_state, images, labels, key)
         return loss, model_state, gradient
 
     def add(carry: Any, batch: Any) -> tuple[Any, None]:
         loss, model_state, gradient = carry
-        (more, model_state), extra = value_and_grad(weights, model_state, *batch)
+        images, labels, own_key = batch
+        value, extra = value_and_grad(weights, model_state, images, labels, own_key)
+        more, model_state = value
         return (loss + more, model_state, jax.tree.map(jnp.add, gradient, extra)), None
 
     batches = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), (images, labels))
+    keys = None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(parts))
     zero = (jnp.float32(0), model_state, jax.tree.map(jnp.zeros_like, weights))
-    (loss, model_state, gradient), _ = jax.lax.scan(add, zero, batches)
+    (loss, model_state, gradient), _ = jax.lax.scan(add, zero, (*batches, keys))
     return loss / parts, model_state, jax.tree.map(lambda g: g / parts, gradient)
