@@ -54,8 +54,8 @@ class Status:
         return self._last[0].lane_steps / max(self._last[0].all_lane_steps, 1)
 
     def short(self) -> str:
-        """For a bar that has a line of a terminal."""
-        return ", ".join(self._now() + self._speed("steps/s") + self._found() + self._left())
+        """For a bar that has a line of a terminal: what matters least comes last, for it is cut."""
+        return ", ".join(self._now() + self._left() + self._found() + self._speed("steps/s"))
 
     def line(self) -> str:
         """For a line of its own."""
@@ -71,9 +71,14 @@ class Status:
         if self._compiling is not None:
             program, since = self._compiling
             doing = [f"compiling {program} for {duration(self._clock() - since)}"]
+        elif self._is_done():
+            doing = ["table and plots"]
         else:
             doing = [self._last[0].stage] if self._last else ["starting"]
         return doing + ([f"{self._lanes}/{self._last[0].all_lanes} lanes"] if self._last else [])
+
+    def _is_done(self) -> bool:
+        return self._last is not None and self._lanes >= self._last[0].all_lanes
 
     def _speed(self, unit: str) -> list[str]:
         if self._last is None or not self._last[0].seconds:
@@ -84,7 +89,7 @@ class Status:
         return [] if self._best is None else [f"best {100 * self._best['val_accuracy']:.1f} %"]
 
     def _left(self) -> list[str]:
-        if self._last is None or self._last[0].left is None:
+        if self._last is None or self._last[0].left is None or self._is_done():
             return []
         event, at = self._last
         return [f"about {duration(max(event.left - (self._clock() - at), 0))} left"]

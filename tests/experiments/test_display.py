@@ -37,9 +37,12 @@ def test_a_line_says_what_is_known():
         "best 87.5 % validation (joint, eps 0.02, sparsity 0.5), about 20 s left"
     )
     assert status.line() == expected
-    assert status.short() == "joint, 7/12 lanes, 1,500 steps/s, best 87.5 %, about 20 s left"
+    assert status.short() == "joint, 7/12 lanes, about 20 s left, best 87.5 %, 1,500 steps/s"
     clock[0] += 1e6  # Whoever is late is not early.
     assert "about 0 s left" in status.line()
+    for _ in range(5):
+        status.take(finished())
+    assert status.short() == "table and plots, 12/12 lanes, best 87.5 %, 1,500 steps/s"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ FIRST = [
 def test_each_epoch_of_a_lane_is_there_once(tmp_path):
     scalars.write(tmp_path, [ROW])
     assert read(tmp_path) == FIRST
+    (lane,) = (tmp_path / "tensorboard").iterdir()
+    before = {file: file.stat().st_mtime_ns for file in lane.iterdir()}
     scalars.write(tmp_path, [ROW, OTHER])  # As a run that goes on.
+    assert {file: file.stat().st_mtime_ns for file in lane.iterdir()} == before
     added = "joint_eps-inf_seed-3"
     assert [entry for entry in read(tmp_path) if entry[0] != added] == FIRST
     steps = [entry[1:] for entry in read(tmp_path) if entry[0] == added]

@@ -109,6 +109,15 @@ def test_what_has_not_run_counts_as_what_is_most_alike():
     assert known.left([prune], steps, 150) == 50 * 3.0 + 8.0
 
 
+def test_lanes_of_a_device_take_turns_unless_they_step_together():
+    for together, turns in ((False, 4), (True, 1)):
+        known = pace.Pace(DEVICES, together, 0.0)
+        full, single = blocks(plan.lanes(["prune_longer"], [], [0.5], range(8)), 7)
+        assert [sum(block.needed) for block in (full, single)] == [7, 1]
+        known.add_steps(full, 10, 10.0)
+        assert known.left([single], steps, 0) == 300 / turns
+
+
 @pytest.mark.slow
 def test_a_run_tells_what_it_compiles_its_lanes_and_the_time_left():
     runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", 4, 0.05)
