@@ -23,7 +23,15 @@ from lth_jax.masks.selection import (
     tree_kept,
     tree_topk_mask,
 )
-from lth_jax.models import INITIALIZERS, MODELS, Model, build_model, from_flax
+from lth_jax.models import (
+    INITIALIZERS,
+    MODELS,
+    Model,
+    build_model,
+    from_equinox,
+    from_flax,
+    from_nnx,
+)
 from lth_jax.models.convolution import fast_convolutions
 from lth_jax.perturb import (
     displacement,
@@ -68,7 +76,9 @@ __all__ = [
     "displacement",
     "edge_popup",
     "fast_convolutions",
+    "from_equinox",
     "from_flax",
+    "from_nnx",
     "keep_in_ball",
     "kept_count",
     "kth_largest",

@@ -3,6 +3,7 @@
 from lth_jax.models.base import Apply, Architecture, Init, Model, takes_key
 from lth_jax.models.initializers import INITIALIZERS, InitializerName
 from lth_jax.models.linen import from_flax
+from lth_jax.models.modules import from_equinox, from_nnx
 from lth_jax.models.registry import MODELS, SCORE_BOUNDS, ModelName, build_model, built_as
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "ModelName",
     "build_model",
     "built_as",
+    "from_equinox",
     "from_flax",
+    "from_nnx",
     "takes_key",
 ]

@@ -75,8 +75,9 @@ def build_model(
         raise ValueError(f"classes must be an integer >= 1, got {classes!r}.")
     if not isinstance(shape, tuple | list) or not all(type(n) is int and n >= 1 for n in shape):
         raise ValueError(f"shape must be integers >= 1, got {shape!r}.")
-    if not 0 < width < float("inf"):
-        raise ValueError(f"width must be positive, got {width}.")
+    # So that no number of units is infinite.
+    if not 0 < width < 1e300:
+        raise ValueError(f"width must be positive and below 1e300, got {width}.")
     module = MODELS[name](classes, initializers.INITIALIZERS[init], width)
     model = linen.from_flax(module, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     architecture = base.Architecture(name, tuple(shape), classes, init, width)

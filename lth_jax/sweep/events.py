@@ -40,6 +40,7 @@ class Finished(NamedTuple):
     center: chex.ArrayTree
     weights: chex.ArrayTree
     mask: chex.ArrayTree
+    state: chex.ArrayTree  # of the model: its running statistics
 
 
 Event = Compiling | Compiled | Progress | Finished

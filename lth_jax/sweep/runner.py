@@ -58,8 +58,9 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
         )
     memory.check_one_lane(problem, sizes)
     outputs = training.lane_outputs(problem, sizes, dataset)
-    if outputs != dataset.classes:
-        raise ValueError(f"model: gives {outputs} outputs for {dataset.classes} classes.")
+    if outputs != dataset.outputs:
+        what = "classes" if dataset.classes else "numbers"
+        raise ValueError(f"model: gives {outputs} outputs for {dataset.outputs} {what}.")
     return sizes
 
 
@@ -92,7 +93,9 @@ class Runner:
         self.programs = programs.Programs(problem, strategy)
         images = dataset.train.images
         image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image)
+        labels = dataset.train.labels
+        label = jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype)
+        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image, label)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
         self._paces: dict[int, pace.Pace] = {}
         self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
@@ -286,7 +289,7 @@ class Run(Iterator[events.Event]):
         """The rows of the lanes that end with the running block; returns what followers need."""
         assert self._running is not None
         runner, block, state = self._runner, self._running.block, self._running.state
-        keep = ("center", "radii", "curve", "losses", "diverged", "recorded")
+        keep = ("center", "radii", "model_state", "curve", "losses", "diverged", "recorded")
         aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
         read: Any = state._replace(**aside)
         outcome: Any = ()
@@ -317,7 +320,8 @@ class Run(Iterator[events.Event]):
                 config = runner.problem.config
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
-                self._ready.append(events.Finished(lane, row, own.center, ours.weights, ours.mask))
+                left = (own.center, ours.weights, ours.mask, own.model_state)
+                self._ready.append(events.Finished(lane, row, *left))
                 self._lanes += 1
         while self._ready:
             yield self._ready.popleft()

@@ -6,6 +6,7 @@ flattened, in which order their channels and places come. What cannot be followe
 guessed.
 """
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from lth_jax import models
-from lth_jax.models import convolution
+from lth_jax.models import base, convolution
 from lth_jax.tickets import axes
 
 Path = tuple[Any, ...]  # of a leaf, as jax.tree_util writes it
@@ -81,9 +82,7 @@ def find(
     """
     x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     with convolution.plain_convolutions():
-        traced = jax.make_jaxpr(lambda w, s, x: model.apply(w, s, x, train=False)[0])(
-            weights, state, x
-        )
+        traced = jax.make_jaxpr(functools.partial(base.in_evaluation, model))(weights, state, x)
     given: list[_Value] = [
         _Kernel(path, tuple(range(len(leaf.shape))))
         for path, leaf in jax.tree_util.tree_leaves_with_path(weights)

@@ -17,7 +17,7 @@ SLICE = sweep.Progress("joint", 3000, 9000, 2.0, 4, 12, 30.0)
 
 
 def finished(**changed):
-    return sweep.Finished(None, ROW | changed, None, None, None)
+    return sweep.Finished(None, ROW | changed, None, None, None, None)
 
 
 def test_a_line_says_what_is_known():
