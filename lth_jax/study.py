@@ -139,6 +139,7 @@ class Study:
         checkpoint_minutes: float = 5.0,
         lock: Literal["leave", "wait"] = "leave",
         tensorboard: bool = False,
+        plugins: Sequence[str] = (),
         tell: Tell = _log.warning,
     ):
         """Checks everything before any work; touches no folder yet.
@@ -146,7 +147,7 @@ class Study:
         Args:
             model: A Model, or the name of one of models.MODELS at its usual width.
             dataset: A Dataset, or the name of one of datasets.DATASETS.
-            pruner: A Pruner, or the name of one of pruners.PRUNERS.
+            pruner: A Pruner, or the name of one of pruners.PRUNERS. Each folder has a `register`.
             train: How stages train; None is TrainConfig().
             out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
             name: What the study is called: letters, digits and _.+-, as it names a folder.
@@ -164,6 +165,7 @@ class Study:
             lock: If another process has the folder: "leave", or "wait" for it.
             tensorboard: Also write every lane's curves for TensorBoard, once it is done; needs
                 tensorboardX.
+            plugins: Modules that registered what has a name here, for config.json.
             tell: Gets lines of warning; by default the logger "lth_jax".
 
         Raises:
@@ -175,9 +177,11 @@ class Study:
         self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
         with _refusals():
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock, tensorboard)
-            _check_types(name, model, dataset, pruner, train)
+            _check_types(name, model, dataset, pruner, train, plugins)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-            self._own_parts = not isinstance(pruner, str) or prunable is not None
+            self._own_parts = prunable is not None or not (
+                isinstance(pruner, str) and pruners.PRUNERS.is_built_in(pruner)
+            )
             if prunable is not None and not isinstance(pruner, str):
                 raise ValueError("prunable must be None for a Pruner, which has its own.")
             if isinstance(model, str):
@@ -196,24 +200,29 @@ class Study:
             if keep_tickets:
                 lane_tickets.check(sizes)
             self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)
-            if pruner.kernel_axes is pruners.kernel_axes:  # It goes by names; the model may not.
-                for doubt in pruners.doubts(self.leaves, sizes.weights, model.kernel_axes):
-                    tell(
-                        f"pruner {pruner.name!r}, by names, takes {doubt}; edge_popup and others "
-                        "take kernel_axes=model.kernel_axes"
-                    )
+            self._tell_doubts(sizes)
             strategy = programs.strategy_for(strategy)
-            self._describe(strategy)
+            self._describe(strategy, plugins)
         self._make_runner = functools.partial(
             sweep.Runner, self.problem, self.dataset, strategy, max_lanes
         )
         self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")
         runs.check(self.path, self.config, self._defaults)
 
-    def _describe(self, strategy: str) -> None:
+    def _tell_doubts(self, sizes: training.Initial) -> None:
+        """Warns of kernels that a pruner which goes by names takes for others than the model."""
+        pruner, model = self.problem.pruner, self.problem.model
+        if pruner.kernel_axes is pruners.kernel_axes:
+            for doubt in pruners.doubts(self.leaves, sizes.weights, model.kernel_axes):
+                self._tell(
+                    f"pruner {pruner.name!r}, by names, takes {doubt}; edge_popup and others "
+                    "take kernel_axes=model.kernel_axes"
+                )
+
+    def _describe(self, strategy: str, plugins: Sequence[str]) -> None:
         """What the folder's name and its config.json are made of."""
         self.settings = settings = _settings(self.problem, self.dataset)
-        settings["strategy"] = strategy
+        settings["strategy"], settings["plugin"] = strategy, sorted(set(plugins))
         if self._own_parts or self.problem.config.has_functions:
             settings["program"] = fingerprint.program(self.problem, self.dataset)
         self._defaults = _DEFAULTS | training.TrainConfig().settings()
@@ -422,7 +431,7 @@ class Study:
     def _own_methods(self, lanes: Sequence[sweep.Lane]) -> dict[str, str]:
         """What the methods compute that are not built in, by name."""
         names = dict.fromkeys(lane.method for lane in lanes)
-        own = [training.METHODS[n] for n in names if not training.is_built_in(n)]
+        own = [training.METHODS[n] for n in names if not training.METHODS.is_built_in(n)]
         return {
             method.name: fingerprint.program(
                 self.problem, self.dataset, [stage.kind for stage in method.stages]
@@ -563,6 +572,7 @@ _DEFAULTS: dict[str, Any] = {
     "pruner": "edge_popup",
     "scope": "tensor",
     "strategy": "map",
+    "plugin": [],
 }
 
 
@@ -600,16 +610,16 @@ def pruner_for(
     Raises:
         ValueError: If the name or the scope is unknown.
     """
-    if name not in pruners.PRUNERS:
-        raise ValueError(f"pruner must be one of {', '.join(pruners.PRUNERS)}, got {name!r}.")
     architecture = model.architecture
     bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
-    options: dict[str, Any] = {} if bound is None else {"score_bound": bound}
-    axes = model.kernel_axes
-    return pruners.PRUNERS[name](scope=scope, prunable=prunable, kernel_axes=axes, **options)
+    return pruners.build_pruner(name, scope, prunable, model.kernel_axes, bound)
 
 
-def _check_types(study: Any, model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+def _check_types(
+    study: Any, model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any
+) -> None:
+    if isinstance(plugins, str):
+        raise ValueError(f"plugins must be a list, got {plugins!r}.")
     if not isinstance(study, str) or not _NAME.fullmatch(study):
         raise ValueError(f"name must be letters, digits and _.+-, got {study!r}.")
     for name, value, kinds, remedy in (
