@@ -18,6 +18,7 @@ ORDER = (
         "errors",
         "files",
         "numerics",
+        "names",
         "perturb",
         "masks",
         "pruners",
@@ -68,7 +69,7 @@ def part_of(name):
 def test_every_part_of_the_library_has_its_place():
     files = {p.stem for p in (ROOT / "lth_jax").glob("*.py")}
     folders = {name_of(p).split(".")[1] for p in LIBRARY if p.parent != ROOT / "lth_jax"}
-    assert files <= {"__init__", "errors", "files", "numerics", "study"}
+    assert files <= {"__init__", "errors", "files", "names", "numerics", "study"}
     assert folders <= set(ORDER) - files and files - {"__init__"} <= set(ORDER)
     assert {"errors", "files", "numerics"} <= files and len(folders) >= 10
 

@@ -1,6 +1,8 @@
 """Does SGD in the ε-ball find as good a ticket as one that is known to exist?
 
-python -m experiments.planted
+    python -m experiments.planted
+
+planted.json keeps what was asked for once; the same command adds what is missing.
 """
 
 import sys

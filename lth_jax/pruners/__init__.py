@@ -3,7 +3,7 @@
 from lth_jax.pruners.base import Prunable, Pruner, choose, merge, no_penalty, prunable
 from lth_jax.pruners.edge_popup import edge_popup
 from lth_jax.pruners.kernels import KernelAxes, Leaf, doubts, kernel_axes, leaves, out_first
-from lth_jax.pruners.registry import PRUNERS, PrunerName
+from lth_jax.pruners.registry import PRUNERS, PrunerName, build_pruner, register
 
 __all__ = [
     "PRUNERS",
@@ -12,6 +12,7 @@ __all__ = [
     "Prunable",
     "Pruner",
     "PrunerName",
+    "build_pruner",
     "choose",
     "doubts",
     "edge_popup",
@@ -21,4 +22,5 @@ __all__ = [
     "no_penalty",
     "out_first",
     "prunable",
+    "register",
 ]

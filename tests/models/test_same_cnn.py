@@ -6,6 +6,7 @@ import alone
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import same_cnn
 import tiny
 
@@ -153,6 +154,42 @@ def test_random_streams_are_no_state(library):
     assert not any("dropout" in name or "rng" in name for name in names)
     leaves = jax.tree.leaves(state_of(library))
     assert len(leaves) == {"nnx": 2, "equinox": 3}[library]  # With a count of its batches.
+
+
+def final_state(problem, seed):
+    """What `joint` leaves of a model's state, in one program of its own."""
+    task = training.lane_task(problem, training.lane_shapes(problem), seed, 0.03, 0.5)
+    task = task._replace(key=jax.random.key(task.key))
+    arrays, _ = training.lane_data(tiny.dataset())
+    origin = alone.jitted(training.initial, problem)(task.key, task.scale)
+    begin = (origin.weights, origin.scores)
+    state = alone.jitted(training.start, problem, methods.JOINT)(task, begin, origin)
+    advance = alone.jitted(training.advance, problem, methods.JOINT)
+    return advance(state, task, arrays, 0, 12, 12).model_state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", same_cnn.LIBRARIES)
+def test_a_ticket_holds_the_running_statistics_of_its_network(library, tmp_path):
+    model, dataset = same_cnn.model(library, 0.5), tiny.dataset()
+    study = lth_jax.Study(model, dataset, train=tiny.CONFIG, out=tmp_path, keep_tickets=True)
+    result = study.run(["joint"], seeds=[0], eps=[0.03], sparsity=[0.5])
+    (path,), (row,) = result.tickets(), result.rows
+    kept = lth_jax.tickets.load(path)
+    x = (dataset.test.images - dataset.mean) / dataset.std
+
+    def right(state):
+        logits = jax.jit(functools.partial(base.in_evaluation, model))(kept.weights, state, x)
+        return float((logits.argmax(-1) == dataset.test.labels).mean())
+
+    begun = state_of(library)
+    assert jax.tree.structure(kept.state) == jax.tree.structure(begun)
+    assert right(kept.state) == pytest.approx(row["test_accuracy"], abs=1e-6)
+    tiny.assert_same_bits(kept.state, final_state(study.problem, 0))
+    assert tiny.largest_difference(kept.state, begun) > 0.01
+    lth_jax.tickets.export_ticket(tmp_path / "all.safetensors", kept)
+    names = set(safetensors.numpy.load_file(tmp_path / "all.safetensors"))
+    assert sum(name.startswith("state/") for name in names) == len(jax.tree.leaves(begun))
 
 
 WANTED = plan.lanes(["joint"], [0.03], [0.5], [0, 1])

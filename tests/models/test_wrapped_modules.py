@@ -172,6 +172,22 @@ class Switched(same_cnn.Nnx):
         return self.dropout(x, deterministic=not learning)
 
 
+class TwoDropouts(nnx.Module):
+    def __init__(self, rngs):
+        self.one, self.two = (nnx.Dropout(0.5, rngs=rngs) for _ in range(2))
+
+    def __call__(self, x):
+        return jnp.concatenate([self.one(x), self.two(x), self.two(x)], axis=1)
+
+
+def test_every_stream_and_every_draw_of_nnx_is_another(key):
+    model = models.from_nnx(TwoDropouts)
+    out, _ = model.apply({}, {}, jnp.ones((1, 100)), train=True, key=key)
+    one, two, again = np.split(np.asarray(out)[0], 3)
+    # Of 100 fair coins fewer than 20 differ with a probability below 1e-9.
+    assert min(np.sum(one != two), np.sum(two != again), np.sum(one != again)) >= 20
+
+
 def trace(model, train):
     def call(key, x):
         key = key if train else None

@@ -6,7 +6,7 @@ from lth_jax.report import plots
 from lth_jax.report.page import markup
 
 _POINT = 1.12 * 96 / 72  # pixels: so that the smallest letters have 12 of them
-_WIDTH, _NARROW = 3.45, 4.6  # inches: a telephone's width, which narrow figures are set to
+_WIDTH, _NARROW = 3.45, 6.0  # inches: a telephone's width, which narrow figures are set to
 _PANEL = 2.9  # inches that a narrow figure is high without its legend
 _ENTRY, _LETTER, _LINE = 0.65, 0.065, 0.17  # inches of a legend
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
