@@ -26,7 +26,7 @@ from lth_jax import (
 )
 from lth_jax.masks import selection
 from lth_jax.report import summary
-from lth_jax.runs import checkpoints, locks, parts, saved
+from lth_jax.runs import checkpoints, locks, parts, saved, scalars
 from lth_jax.sweep import plan, programs
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
@@ -52,7 +52,7 @@ class Started(NamedTuple):
 
 Tell = Callable[[str], None]
 CurveField = summary.CurveField
-Event = Started | sweep.Progress | sweep.Finished
+Event = Started | sweep.Event
 
 
 class Result:
@@ -138,6 +138,8 @@ class Study:
         ticket_bits: int = 0,
         checkpoint_minutes: float = 5.0,
         lock: Literal["leave", "wait"] = "leave",
+        tensorboard: bool = False,
+        plugins: Sequence[str] = (),
         tell: Tell = _log.warning,
     ):
         """Checks everything before any work; touches no folder yet.
@@ -145,7 +147,7 @@ class Study:
         Args:
             model: A Model, or the name of one of models.MODELS at its usual width.
             dataset: A Dataset, or the name of one of datasets.DATASETS.
-            pruner: A Pruner, or the name of one of pruners.PRUNERS.
+            pruner: A Pruner, or the name of one of pruners.PRUNERS. Each folder has a `register`.
             train: How stages train; None is TrainConfig().
             out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
             name: What the study is called: letters, digits and _.+-, as it names a folder.
@@ -161,6 +163,9 @@ class Study:
             checkpoint_minutes: Save the running stage so often; 0 after every slice, inf only when
                 interrupted.
             lock: If another process has the folder: "leave", or "wait" for it.
+            tensorboard: Also write every lane's curves for TensorBoard, once it is done; needs
+                tensorboardX.
+            plugins: Modules that registered what has a name here, for config.json.
             tell: Gets lines of warning; by default the logger "lth_jax".
 
         Raises:
@@ -169,12 +174,14 @@ class Study:
         train = training.TrainConfig() if train is None else train
         self.name, self._tell, self._lock = name, tell, lock
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
-        self._checkpoint_minutes = checkpoint_minutes
+        self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
         with _refusals():
-            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
-            _check_types(name, model, dataset, pruner, train)
+            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock, tensorboard)
+            _check_types(name, model, dataset, pruner, train, plugins)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-            self._own_parts = not isinstance(pruner, str) or prunable is not None
+            self._own_parts = prunable is not None or not (
+                isinstance(pruner, str) and pruners.PRUNERS.is_built_in(pruner)
+            )
             if prunable is not None and not isinstance(pruner, str):
                 raise ValueError("prunable must be None for a Pruner, which has its own.")
             if isinstance(model, str):
@@ -197,24 +204,29 @@ class Study:
             if keep_tickets:
                 lane_tickets.check(sizes)
             self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)
-            if pruner.kernel_axes is pruners.kernel_axes:  # It goes by names; the model may not.
-                for doubt in pruners.doubts(self.leaves, sizes.weights, model.kernel_axes):
-                    tell(
-                        f"pruner {pruner.name!r}, by names, takes {doubt}; edge_popup and others "
-                        "take kernel_axes=model.kernel_axes"
-                    )
+            self._tell_doubts(sizes)
             strategy = programs.strategy_for(strategy)
-            self._describe(strategy)
+            self._describe(strategy, plugins)
         self._make_runner = functools.partial(
             sweep.Runner, self.problem, self.dataset, strategy, max_lanes
         )
         self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")
         runs.check(self.path, self.config, self._defaults)
 
-    def _describe(self, strategy: str) -> None:
+    def _tell_doubts(self, sizes: training.Initial) -> None:
+        """Warns of kernels that a pruner which goes by names takes for others than the model."""
+        pruner, model = self.problem.pruner, self.problem.model
+        if pruner.kernel_axes is pruners.kernel_axes:
+            for doubt in pruners.doubts(self.leaves, sizes.weights, model.kernel_axes):
+                self._tell(
+                    f"pruner {pruner.name!r}, by names, takes {doubt}; edge_popup and others "
+                    "take kernel_axes=model.kernel_axes"
+                )
+
+    def _describe(self, strategy: str, plugins: Sequence[str]) -> None:
         """What the folder's name and its config.json are made of."""
         self.settings = settings = _settings(self.problem, self.dataset)
-        settings["strategy"] = strategy
+        settings["strategy"], settings["plugin"] = strategy, sorted(set(plugins))
         if self._own_parts or self.problem.config.has_functions:
             settings["program"] = fingerprint.program(self.problem, self.dataset)
         self._defaults = _DEFAULTS | training.TrainConfig().settings()
@@ -293,10 +305,10 @@ class Study:
             seeds: Integers in [0, 2^32).
             eps: Radii of the ball, inf for no bound; one lane each for methods that have a ball.
             sparsity: Fractions to remove, in [0, 1); one lane each for methods that have a mask.
-            on_event: Is told what happens: Started, then Progress after every few seconds of steps
-                and Finished for every lane. What it raises ends the run: the rows of lanes that are
-                done and the stage that takes steps are saved before. A KeyboardInterrupt from
-                elsewhere leaves the last checkpoint.
+            on_event: Is told what happens: Started, then Progress after every few seconds of steps,
+                Finished for every lane, and Compiling and Compiled around what compiles. What it
+                raises ends the run: the rows of lanes that are done and the stage that takes steps
+                are saved before. A KeyboardInterrupt from elsewhere leaves the last checkpoint.
 
         Returns:
             The rows, and what can be made of them.
@@ -423,7 +435,7 @@ class Study:
     def _own_methods(self, lanes: Sequence[sweep.Lane]) -> dict[str, str]:
         """What the methods compute that are not built in, by name."""
         names = dict.fromkeys(lane.method for lane in lanes)
-        own = [training.METHODS[n] for n in names if not training.is_built_in(n)]
+        own = [training.METHODS[n] for n in names if not training.METHODS.is_built_in(n)]
         return {
             method.name: fingerprint.program(
                 self.problem, self.dataset, [stage.kind for stage in method.stages]
@@ -460,12 +472,17 @@ class Study:
             method = event.lane.method
             program = {"method_program": own[method]} if method in own else {}
             folder.append([self._head | event.row | program])
+            if self._tensorboard:
+                scalars.write(self.path, folder.rows[-1:])
 
         saved_at = time.monotonic()
         for event in run:
             if isinstance(event, sweep.Finished):
                 keep(event)
-            elif time.monotonic() - saved_at >= 60 * self._checkpoint_minutes:
+            elif (
+                isinstance(event, sweep.Progress)
+                and time.monotonic() - saved_at >= 60 * self._checkpoint_minutes
+            ):
                 save()
                 saved_at = time.monotonic()
             try:
@@ -500,6 +517,8 @@ class Study:
         cells = summary.cells(folder.rows)
         text = summary.to_csv(cells)
         try:
+            if self._tensorboard:  # Of lanes that were run without, too.
+                scalars.write(self.path, folder.rows)
             self._draw(cells, folder.rows, changed=not _holds(self.path / SUMMARY, text))
             # Last: a folder that has it has the plots of the same rows.
             files.write(self.path / SUMMARY, text)
@@ -557,6 +576,7 @@ _DEFAULTS: dict[str, Any] = {
     "pruner": "edge_popup",
     "scope": "tensor",
     "strategy": "map",
+    "plugin": [],
 }
 
 
@@ -594,16 +614,16 @@ def pruner_for(
     Raises:
         ValueError: If the name or the scope is unknown.
     """
-    if name not in pruners.PRUNERS:
-        raise ValueError(f"pruner must be one of {', '.join(pruners.PRUNERS)}, got {name!r}.")
     architecture = model.architecture
     bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
-    options: dict[str, Any] = {} if bound is None else {"score_bound": bound}
-    axes = model.kernel_axes
-    return pruners.PRUNERS[name](scope=scope, prunable=prunable, kernel_axes=axes, **options)
+    return pruners.build_pruner(name, scope, prunable, model.kernel_axes, bound)
 
 
-def _check_types(study: Any, model: Any, dataset: Any, pruner: Any, train: Any) -> None:
+def _check_types(
+    study: Any, model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any
+) -> None:
+    if isinstance(plugins, str):
+        raise ValueError(f"plugins must be a list, got {plugins!r}.")
     if not isinstance(study, str) or not _NAME.fullmatch(study):
         raise ValueError(f"name must be letters, digits and _.+-, got {study!r}.")
     for name, value, kinds, remedy in (
@@ -621,7 +641,12 @@ def _is_whole(value: Any) -> bool:
 
 
 def check_choices(
-    strategy: str, max_lanes: int, ticket_bits: int, checkpoint_minutes: float, lock: str
+    strategy: str,
+    max_lanes: int,
+    ticket_bits: int,
+    checkpoint_minutes: float,
+    lock: str,
+    tensorboard: bool = False,
 ) -> None:
     """Refuses what a Study refuses of these, see its arguments.
 
@@ -640,6 +665,8 @@ def check_choices(
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
     if lock not in ("leave", "wait"):
         raise ValueError(f"lock must be leave or wait, got {lock!r}.")
+    if tensorboard:
+        scalars.check()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ ORDER = (
         "errors",
         "files",
         "numerics",
+        "names",
         "perturb",
         "masks",
         "pruners",
@@ -68,7 +69,7 @@ def part_of(name):
 def test_every_part_of_the_library_has_its_place():
     files = {p.stem for p in (ROOT / "lth_jax").glob("*.py")}
     folders = {name_of(p).split(".")[1] for p in LIBRARY if p.parent != ROOT / "lth_jax"}
-    assert files <= {"__init__", "errors", "files", "numerics", "study"}
+    assert files <= {"__init__", "errors", "files", "names", "numerics", "study"}
     assert folders <= set(ORDER) - files and files - {"__init__"} <= set(ORDER)
     assert {"errors", "files", "numerics"} <= files and len(folders) >= 10
 
@@ -156,7 +157,7 @@ def test_only_plots_need_matplotlib_and_never_its_global_state(path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_studies_stand_alone(path):
     folder = path.parent.relative_to(ROOT / "experiments").as_posix()
-    assert folder in (".", "aot", "cli", "benchmark", "published")
+    assert folder in (".", "aot", "cli", "benchmark", "planted", "published")
     assert not path.stem.startswith("_") or path.stem in ("__init__", "__main__")
     # A study may use the command line's package; that uses itself alone. What was
     # published is for all studies.

@@ -8,10 +8,10 @@ import re
 import jax
 import numpy as np
 import pytest
+import registered
 import safetensors
 
 from lth_jax import datasets, sweep
-from lth_jax.training import methods
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -19,16 +19,12 @@ README = pathlib.Path(__file__).parents[1] / "README.md"
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """The folder in which README's examples ran, and how that went."""
-    folder, known = tmp_path_factory.mktemp("readme"), dict(methods.METHODS)
-    with pytest.MonkeyPatch.context() as patch:
+    folder = tmp_path_factory.mktemp("readme")
+    with pytest.MonkeyPatch.context() as patch, registered.meanwhile():
         patch.chdir(folder)
         # Blocks of one size give the same rows, and fewer programs to compile.
         patch.setattr(sweep.Runner, "block_size", lambda self, count: jax.local_device_count())
-        try:
-            found = doctest.testfile(str(README), module_relative=False)
-        finally:
-            methods.METHODS.clear()
-            methods.METHODS.update(known)
+        found = doctest.testfile(str(README), module_relative=False)
     return folder, found
 
 

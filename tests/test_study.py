@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import registered
 import small_study
 import tiny
 
@@ -326,7 +327,7 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
     with pytest.raises(ValueError, match="eps=inf"):
         methods.register(lth_jax.Method("prune_then_roam", stages))
     roam = lth_jax.Method("prune_then_roam", stages, eps=math.inf)
-    try:
+    with registered.meanwhile():
         result = own_study(tmp_path).run(["prune", roam], seeds=[0, 1], sparsity=[0.5])
         for prune, ours in zip(result.rows[:2], result.rows[2:], strict=True):
             assert (prune["eps"], ours["eps"]) == (None, "inf")
@@ -335,18 +336,19 @@ def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
         with pytest.raises(ValueError, match="free"):
             methods.register(roam._replace(name="joint"))
         # Another method of this name, and another kind of stage of that one, are told apart.
-        roam = roam._replace(stages=stages[::-1])
+        other = roam._replace(stages=stages[::-1])
+        with pytest.raises(lth_jax.InputError, match=r"METHODS.remove\('prune_then_roam'\) first"):
+            own_study(tmp_path).run([other], seeds=[0], sparsity=[0.5])
+        methods.METHODS.remove("prune_then_roam")
         with pytest.raises(lth_jax.InputError, match="'prune_then_roam' was another one"):
-            own_study(tmp_path).run([roam], seeds=[0], sparsity=[0.5])
-        methods.METHODS.pop("prune_then_roam")
+            own_study(tmp_path).run([other], seeds=[0], sparsity=[0.5])
+        methods.METHODS.remove("prune_then_roam")
         with pytest.raises(lth_jax.InputError, match="'prune_then_roam' is not registered"):
             own_study(tmp_path).run(["prune"], seeds=[0], sparsity=[0.5])
         methods.register(roam)
         assert plan.Lane("prune_then_roam", math.inf, 0.5, 0) in {
             lth_jax.runs.lane_of(row) for row in result.rows
         }
-    finally:
-        methods.METHODS.pop("prune_then_roam", None)
 
 
 def test_a_folder_is_of_one_data_set(tmp_path):

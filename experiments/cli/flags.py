@@ -1,7 +1,8 @@
 """Flags from frozen dataclasses: a field's flag is its name, its help is in its metadata.
 
-A tuple is a comma-separated list. A field that holds a dataclass is no flag itself, but the fields
-of that dataclass are, by their own names: so no default and no check is written twice.
+A tuple is a comma-separated list; a positional one takes the arguments that are no flags. A field
+that holds a dataclass is no flag itself, but the fields of that dataclass are, by their own names:
+so no default and no check is written twice.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from absl import flags as absl_flags
@@ -27,11 +28,18 @@ class Flag(NamedTuple):
     kind: Any  # the field's type
     default: Any
     help: str
+    positional: bool = False  # no flag: it takes the arguments that are none
 
 
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with a default and the help text of its flag."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def setting(default: Any, help: str | Callable[[], str], positional: bool = False) -> Any:
+    """A dataclass field with a default and the help text of its flag.
+
+    Args:
+        default: Of the field.
+        help: Of the flag, or a function that makes it when it is asked for.
+        positional: Whether it takes the arguments that are no flags; then it is a tuple of text.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "positional": positional})
 
 
 def of(configs: Sequence[Any]) -> dict[str, Flag]:
@@ -52,7 +60,9 @@ def of(configs: Sequence[Any]) -> dict[str, Flag]:
                 fresh = of([default])
             else:
                 about = field.metadata.get("help", "")
-                fresh = {field.name: Flag(hints[field.name], default, about)}
+                about = about() if callable(about) else about
+                rest = field.metadata.get("positional", False)
+                fresh = {field.name: Flag(hints[field.name], default, about, rest)}
             if twice := found.keys() & fresh.keys():
                 raise TypeError(f"two fields are named {min(twice)}.")
             found |= fresh
@@ -146,7 +156,8 @@ def help_text(doc: str, configs: Sequence[Any]) -> str:
     """The study's docstring and one paragraph per flag."""
     lines = [doc.strip(), "", "Flags (a list is comma-separated):"]
     for name, flag in of(configs).items():
-        text = f"--{name}={_show(flag.default)}  {flag.help}"
+        shown = f"{name.upper()}..." if flag.positional else f"--{name}={_show(flag.default)}"
+        text = f"{shown}  {flag.help}"
         lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="        ")
     return "\n".join(lines)
 
@@ -201,10 +212,42 @@ def read(
     return results
 
 
+def early(argv: Sequence[str], name: str, flag: Flag) -> Any:
+    """The value of one flag, whatever else is on the command line.
+
+    Args:
+        argv: The arguments, without the program's name.
+        name: Of the flag, which is no bool.
+        flag: What is known of it.
+
+    Raises:
+        InputError: If its value does not fit.
+    """
+    given = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+    given.set_gnu_getopt(True)  # Goes on behind the value of "--flag value".
+    absl_flags.DEFINE_string(name, None, flag.help, flag_values=given)
+    try:
+        given(["study", *argv], known_only=True)
+    except absl_flags.Error as error:
+        raise errors.InputError(" ".join(str(error).split())) from None
+    return _parsed(name, flag, given[name].value) if given[name].present else flag.default
+
+
+def _parsed(name: str, flag: Flag, value: Any) -> Any:
+    try:
+        return value if flag.kind is bool else parse(flag.kind, value)
+    except ValueError as error:
+        raise errors.InputError(f"--{name}={value}: {error}.") from None
+
+
 def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
     """The values that the arguments give, as the types of their fields, by name."""
     given = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+    places = [name for name, flag in known.items() if flag.positional]
+    given.set_gnu_getopt(bool(places))  # Flags may then stand behind other arguments.
     for name, flag in known.items():
+        if flag.positional:
+            continue
         if flag.kind is bool:  # So that --flag and --noflag work.
             absl_flags.DEFINE_boolean(name, flag.default, flag.help, flag_values=given)
         else:
@@ -213,15 +256,10 @@ def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
         rest = given(["study", *argv])[1:]
     except (absl_flags.Error, ValueError) as error:  # ValueError: --noflag=value.
         raise errors.InputError(" ".join(str(error).split())) from None
-    if rest:
+    if rest and not places:
         raise errors.InputError(f"expected flags like --name=value, got {rest[0]!r}.")
-    typed: dict[str, Any] = {}
+    typed: dict[str, Any] = {name: tuple(rest) for name in places if rest}
     for name, flag in known.items():
-        if not given[name].present:
-            continue
-        value: Any = given[name].value
-        try:
-            typed[name] = value if flag.kind is bool else parse(flag.kind, value)
-        except ValueError as error:
-            raise errors.InputError(f"--{name}={value}: {error}.") from None
+        if not flag.positional and given[name].present:
+            typed[name] = _parsed(name, flag, given[name].value)
     return typed

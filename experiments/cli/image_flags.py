@@ -2,9 +2,11 @@
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from typing import Any, Literal
 
 from experiments import cli
+from experiments.cli import display, plugins
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
 
 _MOST_PROCESSES = 4096
@@ -13,7 +15,7 @@ Table = Literal["auto", "wide", "narrow", "csv"]
 _STUDY = {name: p.default for name, p in inspect.signature(study.Study).parameters.items()}
 
 
-def _of_study(name: str, about: str) -> Any:
+def _of_study(name: str, about: str | Callable[[], str]) -> Any:
     """A flag with the default that lth_jax.Study has."""
     return setting(_STUDY[name], about)
 
@@ -23,7 +25,8 @@ class Config:
     """The flags of an image study; those of `train` have the names of its fields."""
 
     preset: str = setting("", "A named set of defaults; see the text above.")
-    dataset: str = setting("digits", f"One of {', '.join(datasets.DATASETS)}.")
+    plugin: tuple[str, ...] = setting((), plugins.HELP)
+    dataset: str = setting("digits", lambda: f"One of {datasets.DATASETS.names()}.")
     data_dir: str | None = setting(None, "Folder with the data set's files.")
     mirror: str | None = setting(None, "HTTPS address to download the data set from instead.")
     offline: bool = setting(False, "Never download anything.")
@@ -31,13 +34,13 @@ class Config:
     hold_out: bool = setting(
         True, "Hold images out for validation; if not, the test split is scored after every epoch."
     )
-    model: str = setting("lenet", f"One of {', '.join(models.MODELS)}.")
+    model: str = setting("lenet", lambda: f"One of {models.MODELS.names()}.")
     width: float = setting(1.0, "Factor of the model's hidden units or channels.")
     init: str = setting("kaiming_normal", f"One of {', '.join(models.INITIALIZERS)}.")
-    pruner: str = _of_study("pruner", f"One of {', '.join(pruners.PRUNERS)}.")
+    pruner: str = _of_study("pruner", lambda: f"One of {pruners.PRUNERS.names()}.")
     scope: str = _of_study("scope", "Prune every tensor alike (tensor), or rank all (global).")
     method: tuple[str, ...] = setting(
-        ("perturb_then_prune",), f"List of {', '.join(training.METHODS)}."
+        ("perturb_then_prune",), lambda: f"List of {training.METHODS.names()}."
     )
     eps: tuple[float, ...] = setting((0.0, 0.01), "List of radii, at least 0; inf trains freely.")
     sparsity: tuple[float, ...] = setting((0.5,), "List of fractions to remove, in [0, 1).")
@@ -70,7 +73,14 @@ class Config:
         "What to print at the end: what fits the terminal (80 columns without one), wide, narrow "
         "(80), or csv, which leaves standard output to it alone.",
     )
-    progress: bool = setting(True, "Show a progress bar.")
+    progress: display.Mode = setting(
+        "auto",
+        "What to show meanwhile: auto is a bar on a terminal, and a line every 10 s where there is "
+        "none; plain is the lines; quiet nothing but warnings.",
+    )
+    tensorboard: bool = _of_study(
+        "tensorboard", "Also write curves for TensorBoard; needs the extra `tensorboard`."
+    )
     show_pruned: bool = setting(False, "Print what is pruned, and its fan-in; run nothing.")
 
     def __post_init__(self) -> None:
@@ -81,15 +91,20 @@ class Config:
         if self.train_size < 0:
             raise ValueError(f"train_size must be at least 0, got {self.train_size}.")
         self.lanes()
-        if self.dataset not in datasets.DATASETS:
-            raise ValueError(
-                f"dataset must be one of {', '.join(datasets.DATASETS)}, got {self.dataset!r}."
-            )
-        # Of any shape: so that names and the width are refused before data are read.
-        model = models.build_model(self.model, (32, 32, 3), 10, self.init, self.width)
+        datasets.DATASETS.find(self.dataset)
+        models.MODELS.find(self.model)
+        # Of any shape: so that names and the width are refused before data are read. A model that
+        # somebody registered may not take just any.
+        known = self.model if models.MODELS.is_built_in(self.model) else "lenet"
+        model = models.build_model(known, (32, 32, 3), 10, self.init, self.width)
         study.pruner_for(model, self.pruner, self.scope)
         study.check_choices(
-            self.strategy, self.max_lanes, self.ticket_bits, self.checkpoint_minutes, self.lock
+            self.strategy,
+            self.max_lanes,
+            self.ticket_bits,
+            self.checkpoint_minutes,
+            self.lock,
+            self.tensorboard,
         )
         self._check_processes()
 
@@ -155,5 +170,7 @@ class Config:
             ticket_bits=self.ticket_bits,
             checkpoint_minutes=self.checkpoint_minutes,
             lock=self.lock,
+            tensorboard=self.tensorboard,
+            plugins=self.plugin,
             tell=tell,
         )

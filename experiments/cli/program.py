@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.cli import flags, signals
+from experiments.cli import flags, plugins, signals
 from lth_jax import errors, files
 from lth_jax.runs import locks
 
@@ -52,7 +52,7 @@ def start_backend(machine: Machine) -> None:
     import jax
 
     set_jax: Callable[[str, Any], None] = jax.config.update
-    count = machine.cpu_devices or len(os.sched_getaffinity(0))
+    count = _device_count(machine)
     if getattr(jax.config, "jax_num_cpu_devices") == count:  # noqa: B009  # mypy does not see it.
         return  # Somebody has set JAX up, as the tests do; setting the same count does not fail.
     try:
@@ -62,6 +62,10 @@ def start_backend(machine: Machine) -> None:
     if machine.compile_cache and caches:
         set_jax("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
         set_jax("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _device_count(machine: Machine) -> int:
+    return machine.cpu_devices or len(os.sched_getaffinity(0))
 
 
 def _check_platforms() -> None:
@@ -118,12 +122,14 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     try:
         with signals.raised():
+            imported = plugins.load(argv, config)
             if any(argument in ("--help", "-help", "-h") for argument in argv):
                 print(flags.help_text(doc, [config, Machine()]), STATUS, sep="\n\n", flush=True)
                 return 0
             config, machine = flags.read(argv, [config, Machine()], presets)
             start_backend(machine)
             _check_platforms()
+            plugins.devices_told(imported, _device_count(machine))
             run(config)
             sys.stdout.flush()
     except errors.InputError as error:

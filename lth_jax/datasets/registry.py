@@ -1,9 +1,13 @@
-"""The data sets by name: digits, MNIST, Fashion-MNIST and CIFAR-10."""
+"""The data sets by name: digits, MNIST, Fashion-MNIST and CIFAR-10, and those of one's own."""
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Literal
 
-from lth_jax import errors
+import numpy as np
+
+from lth_jax import errors, names
 from lth_jax.datasets import base, cifar, digits, idx
 
 DatasetName = Literal["digits", "mnist", "fashion_mnist", "cifar10"]
@@ -33,7 +37,26 @@ SOURCES: dict[str, base.Source] = {
         cifar.read,
     ),
 }
-DATASETS = tuple(SOURCES)
+# Reads a data set, of data_dir=, mirror= and offline=; one of the user's own may leave out what it
+# has no use for. Those of the library also take train_size= and hold_out=.
+Loader = Callable[..., base.Dataset]
+
+
+def register(name: str, loader: Loader) -> Loader:
+    """Makes a data set known by a name, to studies and to the command line.
+
+    Args:
+        name: Letters, digits and _.+-
+        loader: Returns a Dataset, as Dataset.from_arrays makes it, of those of these arguments that
+            it takes: `data_dir`, a folder or None, `mirror` and `offline`, see `load`.
+
+    Returns:
+        `loader`.
+
+    Raises:
+        InputError: If the name belongs to another one; the message is one line.
+    """
+    return DATASETS.register(name, loader)
 
 
 def load(
@@ -51,7 +74,7 @@ def load(
         data_dir: Folder with the official files, or with a subfolder of the data set's name that
             has them (mnist/, fashion_mnist/, cifar10/): checked by magic number, shape and range,
             not by checksum. None takes the cache folder, downloading what is missing there.
-            digits needs neither.
+            digits needs neither. For a registered data set, whatever it takes it for.
         train_size: Keep only the first so many images of the permuted training split; None: all.
         mirror: HTTPS base URL to download from instead of the data set's own.
         offline: Never download.
@@ -62,18 +85,52 @@ def load(
         errors.InputError: If a file is missing or is not what its name says, `train_size` does not
             fit, or `name` is unknown. One line, with the file and what to do.
     """
-    if name not in SOURCES:
-        raise errors.InputError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}.")
-    source = SOURCES[name]
-    available = source.train - source.validation * hold_out
-    if train_size is not None and not 1 <= train_size <= available:
+    loader = DATASETS.find(name)
+    if DATASETS.is_built_in(name):
+        return loader(data_dir, train_size, mirror, offline, hold_out)
+    asked = {"data_dir": (data_dir, None), "mirror": (mirror, None), "offline": (offline, False)}
+    try:
+        found = names.call(loader, f"data set {name!r}", {}, asked)
+    except errors.InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise errors.InputError(f"data set {name!r}: {' '.join(str(error).split())}") from error
+    if not isinstance(found, base.Dataset):
         raise errors.InputError(
-            f"train_size must lie in [1, {available}] for {name}, got {train_size}."
+            f"data set {name!r} must be read as a Dataset, got {type(found).__name__}."
         )
+    found.check()
+    return _chosen(found._replace(name=name), train_size, hold_out)
+
+
+def _chosen(dataset: base.Dataset, train_size: int | None, hold_out: bool) -> base.Dataset:
+    """A registered data set, with its validation split trained on, or its first images only."""
+    train = dataset.train
+    if not hold_out and len(dataset.validation.labels):
+        pairs = zip(train, dataset.validation, strict=True)
+        train = base.Split(*(np.concatenate(pair) for pair in pairs))
+        none = base.Split(*(values[:0] for values in dataset.validation))
+        dataset = dataset._replace(validation=none)
+    _check_size(dataset.name, train_size, len(train.labels))
+    return dataset._replace(
+        train=base.Split(*(values[: train_size or None] for values in train)),
+        train_size=train_size or 0,
+    )
+
+
+def _official(
+    name: str,
+    data_dir: str | pathlib.Path | None,
+    train_size: int | None,
+    mirror: str | None,
+    offline: bool,
+    hold_out: bool,
+) -> base.Dataset:
+    source = SOURCES[name]
+    _check_size(name, train_size, source.train - source.validation * hold_out)
     if source.read is digits.read:  # scikit-learn has them.
-        return base.split(
-            name, source, source.read(source, pathlib.Path(), ""), train_size or 0, hold_out
-        )
+        raw = source.read(source, pathlib.Path(), "")
+        return base.split(name, source, raw, train_size or 0, hold_out)
     # Here, for pooch, requests and rich take a fifth of a second to import.
     from lth_jax.datasets import downloads
 
@@ -84,6 +141,18 @@ def load(
         folder = _folder(name, data_dir, downloads.remedy(name))
         raw = source.read(source, folder, downloads.remedy(name))
     return base.split(name, source, raw, train_size or 0, hold_out)
+
+
+def _check_size(name: str, train_size: int | None, available: int) -> None:
+    if train_size is not None and not 1 <= train_size <= available:
+        raise errors.InputError(
+            f"train_size must lie in [1, {available}] for {name}, got {train_size}."
+        )
+
+
+DATASETS: names.Registry[Loader] = names.Registry(
+    "dataset", {name: functools.partial(_official, name) for name in SOURCES}
+)
 
 
 def _folder(name: str, data_dir: str | pathlib.Path, remedy: str) -> pathlib.Path:

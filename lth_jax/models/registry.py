@@ -9,29 +9,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lth_jax import pruners
+from lth_jax import errors, names, pruners
 from lth_jax.models import base, conv, initializers, linen, mlp
 
 ModelName = Literal["lenet", "redundant", "conv2", "conv4", "conv6", "conv8"]
 
+# Makes a model of shape=, classes=, init= and width=, see `register`.
+Build = Callable[..., base.Model]
 # (classes, kernel_init, width factor) -> flax module.
-Builder = Callable[[int, jax.nn.initializers.Initializer, float], nn.Module]
+_Make = Callable[[int, jax.nn.initializers.Initializer, float], nn.Module]
 
 
-def _conv_net(depth: int) -> Builder:
-    return lambda classes, init, width: conv.ConvNet(depth, width, classes, init)
+def _of_flax(make: _Make) -> Build:
+    def build(
+        shape: tuple[int, ...], classes: int, init: jax.nn.initializers.Initializer, width: float
+    ) -> base.Model:
+        example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        return linen.from_flax(make(classes, init, width), example)
+
+    return build
 
 
-# A new network is a line here, and its name one in ModelName.
-MODELS: dict[str, Builder] = {
-    "lenet": lambda classes, init, width: mlp.MLP(
-        (round(300 * width), round(100 * width), classes), init
-    ),
-    "redundant": lambda classes, init, width: mlp.RedundantMLP(
-        (*(round(500 * width),) * 3, classes), kernel_init=init
-    ),
-    **{f"conv{depth}": _conv_net(depth) for depth in conv.DEPTHS},
-}
+def _conv_net(depth: int) -> Build:
+    return _of_flax(lambda classes, init, width: conv.ConvNet(depth, width, classes, init))
+
+
+# A new network of the library is an entry here, and its name one in ModelName.
+MODELS: names.Registry[Build] = names.Registry(
+    "model",
+    {
+        "lenet": _of_flax(
+            lambda classes, init, width: mlp.MLP(
+                (round(300 * width), round(100 * width), classes), init
+            )
+        ),
+        "redundant": _of_flax(
+            lambda classes, init, width: mlp.RedundantMLP(
+                (*(round(500 * width),) * 3, classes), kernel_init=init
+            )
+        ),
+        **{f"conv{depth}": _conv_net(depth) for depth in conv.DEPTHS},
+    },
+)
 
 _BUILT: weakref.WeakKeyDictionary[
     base.Apply, tuple[base.Init, base.Architecture, pruners.KernelAxes]
@@ -41,6 +60,23 @@ _BUILT: weakref.WeakKeyDictionary[
 SCORE_BOUNDS: dict[str, Callable[[tuple[Any, ...], jax.Array], float]] = {
     "redundant": mlp.redundant_score_bound
 }
+
+
+def register(name: str, build: Build) -> Build:
+    """Makes a model known by a name, to studies and to the command line.
+
+    Args:
+        name: Letters, digits and _.+-
+        build: Makes a Model of those of these arguments that it takes: `shape` of one input,
+            `classes`, `init` (an initializer for kernels) and `width` (a factor of its units).
+
+    Returns:
+        `build`.
+
+    Raises:
+        InputError: If the name belongs to another one; the message is one line.
+    """
+    return MODELS.register(name, build)
 
 
 def build_model(
@@ -54,20 +90,19 @@ def build_model(
 
     Args:
         name: One of MODELS.
-        shape: Of one input, (h, w, c).
+        shape: Of one input, as (h, w, c).
         classes: Number of outputs.
         init: One of INITIALIZERS, for every weight.
         width: Factor of the hidden units or channels.
 
     Returns:
-        The model, with its architecture.
+        The model, with its architecture if it is one of the library's.
 
     Raises:
-        ValueError: If a name is unknown, classes or a part of shape is no
-            integer >= 1, or width is not positive.
+        ValueError: If a name is unknown, classes or a part of shape is no integer >= 1, width is
+            not positive, or a registered model takes no init or width and is asked for another one.
     """
-    if name not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}.")
+    build, who = MODELS.find(name), f"model {name!r}"
     if init not in initializers.INITIALIZERS:
         known = ", ".join(initializers.INITIALIZERS)
         raise ValueError(f"init must be one of {known}, got {init!r}.")
@@ -78,8 +113,16 @@ def build_model(
     # So that no number of units is infinite.
     if not 0 < width < 1e300:
         raise ValueError(f"width must be positive and below 1e300, got {width}.")
-    module = MODELS[name](classes, initializers.INITIALIZERS[init], width)
-    model = linen.from_flax(module, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    offered = {"shape": tuple(shape), "classes": int(classes)}
+    asked = {
+        "init": (initializers.INITIALIZERS[init], initializers.INITIALIZERS["kaiming_normal"]),
+        "width": (width, 1.0),
+    }
+    model: base.Model = names.call(build, who, offered, asked)
+    if not MODELS.is_built_in(name):
+        if not isinstance(model, base.Model):
+            raise errors.InputError(f"{who} must be made as a Model, got {type(model).__name__}.")
+        return model._replace(architecture=None, name=name)
     architecture = base.Architecture(name, tuple(shape), classes, init, width)
     model = model._replace(architecture=architecture, name=name)
     _BUILT[model.apply] = (model.init, architecture, model.kernel_axes)

@@ -18,7 +18,7 @@ from lth_jax.pruners.frozen import frozen
 from lth_jax.pruners.gem_miner import gem_miner
 from lth_jax.pruners.hard_concrete import hard_concrete
 from lth_jax.pruners.kernels import KernelAxes, Leaf, doubts, kernel_axes, leaves, out_first
-from lth_jax.pruners.registry import PRUNERS, PrunerName
+from lth_jax.pruners.registry import PRUNERS, PrunerName, build_pruner, register
 from lth_jax.pruners.signed import signed
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "PrunerName",
     "bernoulli",
     "biprop",
+    "build_pruner",
     "changes_weights",
     "check",
     "choose",
@@ -45,5 +46,6 @@ __all__ = [
     "no_penalty",
     "out_first",
     "prunable",
+    "register",
     "signed",
 ]

@@ -6,7 +6,7 @@ whatever the algorithm carries from step to step; it must belong to the scores i
 """
 
 import inspect
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -90,6 +90,15 @@ class AfterStep(Protocol):
         """Returns weights, scores and state."""
 
 
+class Counts(Protocol):
+    """How many entries are kept at a sparsity."""
+
+    def __call__(
+        self, scores: chex.ArrayTree, sparsity: Any, scope: selection.Scope, /
+    ) -> chex.ArrayTree:
+        """Returns a tree of integers like the scores (scope "tensor"), or one ("global")."""
+
+
 class Penalty(Protocol):
     """What the scores add to the loss; differentiable."""
 
@@ -157,6 +166,7 @@ class Pruner(NamedTuple):
 
     `kernel_axes` is what it takes for kernels and their fan-in, for tables of what is pruned.
     `state` may be left out everywhere but in `after_step`; with it, work is shared between steps.
+    `counts` turns a sparsity into `kept`, for one that keeps another share of some leaves.
     """
 
     name: str
@@ -169,6 +179,7 @@ class Pruner(NamedTuple):
     after_step: AfterStep = same_after_step
     penalty: Penalty = no_penalty
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
+    counts: Counts = selection.tree_kept
 
 
 def changes_weights(pruner: Pruner) -> bool:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from lth_jax.masks import selection, surrogate
 from lth_jax.pruners import base, kernels
-from lth_jax.pruners.edge_popup import ScoreBound, edge_popup
+from lth_jax.pruners.edge_popup import edge_popup
 
 
 class GemState(NamedTuple):
@@ -25,7 +25,6 @@ class GemState(NamedTuple):
 def gem_miner(
     scope: selection.Scope = "tensor",
     prunable: base.Prunable | None = None,
-    score_bound: ScoreBound | None = None,
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes,
 ) -> base.Pruner:
     """Scores of at least 1/2 are kept in training, but at most the top ones that the count allows.
@@ -42,7 +41,6 @@ def gem_miner(
     Args:
         scope: See `edge_popup`.
         prunable: See `edge_popup`.
-        score_bound: Of no use: taken so that all finders are made alike.
         kernel_axes: See `edge_popup`.
 
     Returns:
@@ -51,7 +49,6 @@ def gem_miner(
     Raises:
         ValueError: See `edge_popup`.
     """
-    del score_bound
     popup = edge_popup(scope, prunable, lambda path, leaf: 1.0, kernel_axes)
 
     def init(key: jax.Array, weights: chex.ArrayTree) -> chex.ArrayTree:

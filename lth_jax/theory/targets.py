@@ -82,23 +82,28 @@ def trained(
     steps: int,
     batch: int = 128,
     learning_rate: float = 3e-3,
+    largest: float | None = None,
 ) -> Weights:
     """A bias-free ReLU network trained by Adam on random batches, its rate falling as a cosine.
 
     Args:
         key: PRNG key of its initial weights, N(0, 2/in), and of the batches.
         images: [n, d] float.
-        labels: [n] integers; the largest one says how many outputs there are.
+        labels: [n] integers, of which the largest one says how many outputs there are, or [n, k]
+            float: numbers for k outputs to meet.
         hidden: Width of each hidden layer.
         steps: Gradient steps.
         batch: Images per step, drawn with replacement.
         learning_rate: Of the first step.
+        largest: Weights are clipped to this size after each step; None leaves them.
 
     Returns:
         Weight matrices [out, in], float32.
     """
-    x, y = jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
-    widths = [x.shape[1], *hidden, int(labels.max()) + 1]
+    numbers = np.issubdtype(labels.dtype, np.floating)
+    x = jnp.asarray(images, jnp.float32)
+    y = jnp.asarray(labels, jnp.float32 if numbers else jnp.int32)
+    widths = [x.shape[1], *hidden, labels.shape[1] if numbers else int(labels.max()) + 1]
     key_batches, *keys = jax.random.split(key, len(widths))
     weights = [
         jax.random.normal(k, (out, inputs)) * (2 / inputs) ** 0.5
@@ -108,6 +113,8 @@ def trained(
 
     def loss(weights: list[jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
         logits = forward(weights, x)
+        if numbers:
+            return jnp.mean(jnp.square(logits - y))
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, y)
         return jnp.mean(losses)
 
@@ -120,7 +127,10 @@ def trained(
             weights, state = carry
             at = jax.random.randint(jax.random.fold_in(key, number), (batch,), 0, len(x))
             updates, state = optimizer.update(jax.grad(loss)(weights, x[at], y[at]), state)
-            return optax.apply_updates(weights, updates), state
+            moved = optax.apply_updates(weights, updates)
+            if largest is not None:
+                moved = jax.tree.map(lambda w: jnp.clip(w, -largest, largest), moved)
+            return moved, state
 
         carry = (weights, optimizer.init(weights))
         final: list[jax.Array] = jax.lax.fori_loop(0, steps, step, carry)[0]

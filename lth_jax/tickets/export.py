@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import chex
+import jax
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from lth_jax import files, models
+from lth_jax import files, models, numerics
 from lth_jax.masks import selection
 from lth_jax.tickets import leaves, torch_layout
 from lth_jax.tickets import origin as origins
@@ -50,7 +51,9 @@ def export(
         model: Of the weights, for layout "torch".
         shape: Of one input, (h, w, c), for layout "torch"; None takes the model's own, if
             `build_model` made it.
-        state: For layout "torch", BatchNorm's running statistics, as `Model.init` returns them.
+        state: The model's other state, as `Model.init` returns it: for layout "torch" running
+            statistics of flax's BatchNorm (those of equinox are refused), for layout "flax" any,
+            under names that begin with "state/".
         about: Anything for the file's metadata, a JSON text for each name: as "mean" and "std" in
             raw units, "classes", "model". Its "layout" is added.
 
@@ -71,8 +74,10 @@ def export(
         flat = _for_torch(weights, model, shape, state)
     else:
         named = leaves.arrays(weights)
-        flat = {"/".join(names): np.asarray(leaf, order="C") for names, leaf in named.items()}
-        if len(flat) < len(named):
+        rest = leaves.arrays({} if state is None else state)
+        all_named = [*named.items(), *((("state", *names), leaf) for names, leaf in rest.items())]
+        flat = {"/".join(names): np.asarray(leaf, order="C") for names, leaf in all_named}
+        if len(flat) < len(all_named):
             raise ValueError("expected names that differ when joined by '/'.")
     if "__metadata__" in flat:
         raise ValueError("expected another name than __metadata__, which safetensors reserves.")
@@ -114,7 +119,8 @@ def export_ticket(
     if layout == "torch" and origin is not None:
         model = origins.model_of(origin)
         shape = origin.layout.sizes[:1] if isinstance(origin, origins.ConstructionOrigin) else shape
-    return export(path, ticket.weights, layout=layout, model=model, shape=shape, about=about)
+    named: dict[str, Any] = {"layout": layout, "model": model, "shape": shape, "about": about}
+    return export(path, ticket.weights, state=ticket.state, **named)
 
 
 def _for_torch(
@@ -129,7 +135,11 @@ def _for_torch(
         shape = model.architecture.shape
     if shape is None:
         raise ValueError("layout 'torch' needs the shape of one input of a model of your own.")
-    return torch_layout.state_dict(model, weights, {} if state is None else state, shape)
+    if state is None:
+        _, state = jax.eval_shape(model.init, jax.eval_shape(lambda: numerics.key(0)))
+        if jax.tree.leaves(state):
+            raise ValueError("layout 'torch' needs the state of a model with running statistics.")
+    return torch_layout.state_dict(model, weights, state, shape)
 
 
 def _metadata(layout: Layout, about: Mapping[str, Any] | None) -> dict[str, str] | None:

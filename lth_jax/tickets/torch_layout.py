@@ -24,7 +24,7 @@ def state_dict(
     Args:
         model: The network.
         weights: Nested dicts of arrays, as flax.linen has them.
-        state: {} or {"batch_stats": running statistics}, as flax.linen has them.
+        state: Running statistics, as flax.linen or flax.nnx have them, or nothing.
         shape: Of one input: (h, w, c) for images, which torch takes as (c, h, w).
 
     Returns:
@@ -48,7 +48,7 @@ def state_dict(
             )
         _add(found, name, _ordered(leaf, plain.get(path), path))
     for path, leaf in statistics.items():
-        _add(found, ".".join((*path[:-1], _STATISTICS.get(path[-1], path[-1]))), leaf)
+        _add(found, ".".join((*path[:-1], _STATISTICS[path[-1]])), leaf)
     return found
 
 
@@ -59,11 +59,15 @@ def _add(found: dict[str, npt.NDArray[Any]], name: str, leaf: npt.NDArray[Any]) 
 
 
 def _statistics(state: chex.ArrayTree) -> Mapping[leaves.Path, npt.NDArray[Any]]:
+    """Means and variances by the paths of their layers: flax.linen has a name above them all."""
     if not jax.tree.leaves(state):
         return {}
-    if not isinstance(state, Mapping) or set(state) != {"batch_stats"}:
-        raise ValueError("expected a state of batch_stats alone, as flax.linen's BatchNorm has it.")
-    return leaves.arrays(state["batch_stats"])
+    if isinstance(state, Mapping) and set(state) == {"batch_stats"}:
+        state = state["batch_stats"]
+    found = leaves.arrays(state)
+    if not all(path[-1] in _STATISTICS for path in found):
+        raise ValueError("expected a state of running means and variances, as of flax's BatchNorm.")
+    return found
 
 
 def _ordered(

@@ -11,7 +11,6 @@ from lth_jax.training.methods import (
     MethodName,
     Stage,
     StageKind,
-    is_built_in,
     register,
 )
 from lth_jax.training.stage import (
@@ -45,7 +44,6 @@ __all__ = [
     "advance",
     "finish",
     "initial",
-    "is_built_in",
     "lane_data",
     "lane_outputs",
     "lane_shapes",

@@ -21,6 +21,7 @@ ScheduleName = Literal["cosine", "linear", "step", "constant"]
 Schedule = Callable[[jax.Array], jax.Array]
 Period = Literal["step", "epoch"]
 KeptSchedule = Literal["constant", "linear", "exponential"]  # See training/kept.py.
+KEPT_SCHEDULES: tuple[KeptSchedule, ...] = typing.get_args(KeptSchedule)
 
 SCHEDULES: dict[str, Schedule] = {
     "cosine": lambda progress: 0.5 * (1 + jnp.cos(jnp.pi * progress)),
@@ -123,7 +124,7 @@ class TrainConfig:
 
     def _check_choices(self) -> None:
         for name, known in (
-            ("kept_schedule", typing.get_args(KeptSchedule)),
+            ("kept_schedule", KEPT_SCHEDULES),
             ("norm", ball.NORMS),
             ("eps_unit", ball.UNITS),
             ("project_per", typing.get_args(Period)),

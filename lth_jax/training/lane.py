@@ -5,7 +5,6 @@ import jax
 import numpy as np
 
 from lth_jax import datasets, numerics
-from lth_jax.masks import selection
 from lth_jax.models import base as models
 from lth_jax.perturb import rounding
 from lth_jax.training import scoring, stage
@@ -76,7 +75,7 @@ def task(
     Returns:
         A Task of NumPy scalars whose `key` is the seed, as uint32: a block's keys are made at once.
     """
-    kept = selection.tree_kept(sizes.scores, sparsity or 0, problem.pruner.scope)
+    kept = problem.pruner.counts(sizes.scores, sparsity or 0, problem.pruner.scope)
     whole = sum(leaf.size for leaf in jax.tree.leaves(sizes.scores))
     left = sum(jax.tree.leaves(kept)) / whole
     return stage.Task(

@@ -1,18 +1,18 @@
 """The methods that are compared: lists of stages, and what each kind of stage does.
 
 Sources: the paper's algorithm 1 and its tables 1 to 3 (arXiv 2210.16589); `joint` is ours.
-A new kind of stage is an object here; a new method is a `Method`, made known by `register`.
+A new kind of stage is an object here; a new method is a `Method`, made known by `register`, or for
+the library a line at the end and its name in MethodName.
 """
 
 import math
-import re
 import typing
 from typing import Literal, NamedTuple, Protocol
 
 import chex
 import jax
 
-from lth_jax import pruners
+from lth_jax import names, pruners
 from lth_jax.training import config as train_config
 
 Part = Literal["weights", "scores"]
@@ -136,21 +136,11 @@ class Method(NamedTuple):
         return any(stage.kind.masked for stage in self.stages)
 
 
-METHODS: dict[str, Method] = {}
-_BUILT_IN: tuple[str, ...] = typing.get_args(MethodName)
-_NAME = re.compile(r"[A-Za-z0-9_.+-]+")  # It becomes part of file names.
-
-
-def is_built_in(name: str) -> bool:
-    """Whether a method's name says all about it."""
-    return name in _BUILT_IN
-
-
 def register(method: Method) -> Method:
-    """Makes a method known by its name, in grids and rows; one of your own replaces an older one.
+    """Makes a method known by its name, in grids and rows.
 
     Args:
-        method: Its name must not be one of the built-in ones.
+        method: Its name must be free, or be the one of an equal method.
 
     Returns:
         The method.
@@ -160,11 +150,12 @@ def register(method: Method) -> Method:
             stages, a kind of stage contradicts itself, eps is no radius, or weights move without a
             ball and eps is not inf.
     """
+    _check(method)
+    return METHODS.register(method.name, method)
+
+
+def _check(method: Method) -> None:
     name, kinds = method.name, [stage.kind for stage in method.stages]
-    if is_built_in(name) and METHODS.get(name, method) != method:
-        raise ValueError(f"expected a name that is free, got {name!r}.")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"expected a name of letters, digits and _.+-, got {name!r}.")
     if not kinds:
         raise ValueError(f"expected a method with stages, got {name!r} without.")
     for kind in kinds:
@@ -174,8 +165,6 @@ def register(method: Method) -> Method:
             raise ValueError(f"expected eps=inf where weights move freely, as in {name!r}.")
     elif method.eps is not None and not (method.eps >= 0 and any(k.in_ball for k in kinds)):
         raise ValueError(f"expected eps to be the radius of a ball, got {method.eps} in {name!r}.")
-    METHODS[name] = method
-    return method
 
 
 def _check_kind(kind: StageKind) -> None:
@@ -193,14 +182,10 @@ def find(method: str | Method) -> Method:
     Raises:
         ValueError: If the name is unknown, or `register` refuses the object.
     """
-    if isinstance(method, Method):
-        return register(method)
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-    return METHODS[method]
+    return register(method) if isinstance(method, Method) else METHODS.find(method)
 
 
-for _method in (
+_BUILT_IN = (
     Method("prune", (Stage(PRUNE, False, True),)),
     Method("prune_longer", (Stage(PRUNE, True, True),)),
     Method("perturb_then_prune", (Stage(PERTURB, True, False), Stage(PRUNE, False, True))),
@@ -209,5 +194,5 @@ for _method in (
     Method("joint", (Stage(JOINT, True, True),)),
     Method("random_mask_then_perturb", (Stage(PERTURB_MASKED, True, True),)),
     Method("dense", (Stage(PERTURB, True, True),), eps=math.inf),
-):
-    register(_method)
+)
+METHODS: names.Registry[Method] = names.Registry("method", {m.name: m for m in _BUILT_IN})

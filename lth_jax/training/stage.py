@@ -27,7 +27,7 @@ class Data(NamedTuple):
     """The arrays that a lane reads while it trains; never the test split."""
 
     images: chex.Array  # [n, ...] raw
-    labels: chex.Array  # [n] int32
+    labels: chex.Array  # [n] int32, or [n, k] float32
     validation: scoring.Chunks
     mean: chex.Array  # [c] or [1]
     std: chex.Array  # [c] or [1]

@@ -100,7 +100,7 @@ def one_line(error, *words):
 
 
 def test_the_literal_of_names_is_the_registry():
-    assert typing.get_args(datasets.DatasetName) == datasets.DATASETS
+    assert typing.get_args(datasets.DatasetName) == tuple(datasets.DATASETS)
 
 
 def test_digits_are_split_without_loss_and_without_a_seed():

@@ -161,5 +161,5 @@ def test_an_entry_that_is_no_real_number_is_refused(number):
 
 @pytest.mark.parametrize("method", [["prune"], methods.METHODS["joint"]._replace(name=3), None])
 def test_a_name_that_is_no_text_is_refused(method):
-    with pytest.raises(ValueError, match="method must be one of|expected a name of letters"):
+    with pytest.raises(ValueError, match="method must be one of|must have a name of letters"):
         plan.lanes([method], [0.1], [0.5])

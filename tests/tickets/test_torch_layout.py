@@ -2,6 +2,7 @@
 
 import json
 
+import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 import torch_in_numpy as F
+from flax import nnx
 
 from lth_jax import models, tickets
 
@@ -118,6 +120,42 @@ def test_a_channels_first_model_of_two_functions_keeps_its_order(tmp_path):
     agree(F.linear(F.flatten(x), read["dense.weight"]), logits)
 
 
+class SmallNnx(nnx.Module):
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(2, 3, (3, 3), padding="SAME", rngs=rngs)
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+        self.dense = nnx.Linear(3 * 4 * 5, 4, rngs=rngs)
+
+    def __call__(self, x):
+        x = nnx.relu(self.norm(self.conv(x)))
+        return self.dense(x.reshape(len(x), -1))
+
+
+class SmallEquinox(eqx.Module):
+    conv: eqx.nn.Conv2d
+    dense: eqx.nn.Linear
+
+    def __init__(self, key):
+        key_conv, key_dense = jax.random.split(key)
+        self.conv = eqx.nn.Conv2d(2, 3, 3, padding=1, key=key_conv)
+        self.dense = eqx.nn.Linear(3 * 4 * 5, 4, key=key_dense)
+
+    def __call__(self, x):
+        return self.dense(jax.nn.relu(self.conv(x.transpose(2, 0, 1))).reshape(-1))
+
+
+@pytest.mark.parametrize("wrap", [(models.from_nnx, SmallNnx), (models.from_equinox, SmallEquinox)])
+def test_modules_of_other_libraries_go_by_the_same_rule(tmp_path, wrap):
+    wrapper, module = wrap
+    model = wrapper(module)
+    logits, images, read = exported(tmp_path / "a", model, (4, 5, 2))
+    x = F.conv2d(images, read["conv.weight"], read["conv.bias"], padding=1)
+    if "norm.weight" in read:
+        norm = {k.removeprefix("norm."): v for k, v in read.items() if k.startswith("norm.")}
+        x = F.batch_norm(x, **norm)
+    agree(F.linear(F.flatten(F.relu(x)), read["dense.weight"], read["dense.bias"]), logits)
+
+
 class Attentive(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -143,6 +181,22 @@ def test_attention_kernels_become_matrices(tmp_path):
     mixed = np.einsum("bhqk,bkhd->bqhd", share, value).reshape(3, -1, 6)
     x = F.linear(mixed, read["mix.out.weight"], read["mix.out.bias"]).mean(1)
     agree(F.linear(x, read["Dense_0.weight"], read["Dense_0.bias"]), logits)
+
+
+class Tokens(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Embed(5, 6)(x.astype(jnp.int32).reshape(len(x), -1))
+        x = nn.Dense(4)(x + nn.Embed(6, 6)(jnp.arange(6)[None]))
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+def test_embeddings_are_read_by_number(tmp_path):
+    model = models.from_flax(Tokens(), jax.ShapeDtypeStruct((1, 2, 3, 1), jnp.float32))
+    logits, images, read = exported(tmp_path / "a", model, (2, 3, 1))
+    x = read["Embed_0.weight"][images.astype(int).reshape(len(images), -1)]
+    x = F.linear(x + read["Embed_1.weight"], read["Dense_0.weight"], read["Dense_0.bias"])
+    agree(F.linear(F.flatten(x), read["Dense_1.weight"], read["Dense_1.bias"]), logits)
 
 
 class Upward(nn.Module):
@@ -197,11 +251,19 @@ def test_what_is_missing_is_named(tmp_path):
         ({"model": redundant}, "weight1 is a kernel of no dense layer"),
         ({}, "needs the model"),
         ({"model": redundant._replace(architecture=None)}, "needs the shape"),
-        ({"model": redundant, "state": {"cache": {"a": np.zeros(2)}}}, "batch_stats alone"),
+        (
+            {"model": redundant, "state": {"cache": {"a": np.zeros(2)}}},
+            "running means and variances",
+        ),
         ({"layout": "keras"}, "layout must be one of flax, torch, got 'keras'"),
     ):
         with pytest.raises(ValueError, match=match):
             tickets.export(tmp_path / "a", weights, **({"layout": "torch"} | change))
+    pooled = models.from_flax(Residual(True), jax.ShapeDtypeStruct((1, 4, 4, 2), jnp.float32))
+    with pytest.raises(ValueError, match="needs the state"):
+        tickets.export(
+            tmp_path / "a", drawn(pooled)[0], layout="torch", model=pooled, shape=(4, 4, 2)
+        )
     assert not (tmp_path / "a").exists()
 
 
