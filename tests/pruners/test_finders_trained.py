@@ -18,7 +18,7 @@ TOTAL, EPS = 8, 0.03
 @pytest.mark.parametrize("name", pruners.PRUNERS)
 def test_slices_lanes_counts_and_the_ball_of_a_finder(name):
     problem = tiny.problem(tiny.CONFIG, pruners.PRUNERS[name]())
-    arrays, _ = training.lane_data(tiny.dataset())
+    arrays = jax.device_put(training.lane_data(tiny.dataset())[0])
     sizes = training.lane_shapes(problem)
     tasks = [training.lane_task(problem, sizes, seed, EPS, 0.75) for seed in (3, 4)]
     tasks = [task._replace(key=jax.random.key(task.key)) for task in tasks]
