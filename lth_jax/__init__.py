@@ -23,7 +23,15 @@ from lth_jax.masks.selection import (
     tree_kept,
     tree_topk_mask,
 )
-from lth_jax.models import INITIALIZERS, MODELS, Model, build_model, from_flax
+from lth_jax.models import (
+    INITIALIZERS,
+    MODELS,
+    Model,
+    build_model,
+    from_equinox,
+    from_flax,
+    from_nnx,
+)
 from lth_jax.models.convolution import fast_convolutions
 from lth_jax.perturb import (
     displacement,
@@ -37,6 +45,8 @@ from lth_jax.study import Result, Started, Study
 from lth_jax.sweep import Finished, Progress
 from lth_jax.theory import subset_sum
 from lth_jax.training import METHODS, Method, Stage, TrainConfig
+
+__version__ = "0.1.0"  # Its one place: pyproject.toml reads it.
 
 __all__ = [
     "DATASETS",
@@ -64,7 +74,9 @@ __all__ = [
     "displacement",
     "edge_popup",
     "fast_convolutions",
+    "from_equinox",
     "from_flax",
+    "from_nnx",
     "keep_in_ball",
     "kept_count",
     "kth_largest",

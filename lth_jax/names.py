@@ -64,7 +64,7 @@ class Registry(Mapping[str, _Entry], Generic[_Entry]):
         Raises:
             InputError: If it is unknown; the message lists what is known.
         """
-        if name not in self:
+        if not isinstance(name, str) or name not in self:
             raise errors.InputError(f"{self._what} must be one of {self.names()}, got {name!r}.")
         return self[name]
 

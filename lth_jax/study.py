@@ -6,16 +6,28 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from lth_jax import datasets, errors, files, models, numerics, pruners, runs, sweep, training
+from lth_jax import (
+    datasets,
+    errors,
+    files,
+    models,
+    numerics,
+    pruners,
+    runs,
+    sweep,
+    tickets,
+    training,
+)
 from lth_jax.masks import selection
 from lth_jax.report import summary
 from lth_jax.runs import checkpoints, locks, parts, saved
-from lth_jax.sweep import programs
+from lth_jax.sweep import plan, programs
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
 
@@ -25,6 +37,7 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 ACCURACY, VALIDATION, LOSS = "accuracy.png", "validation.png", "loss.png"
 PLOTS = (ACCURACY, VALIDATION, LOSS)  # each with an .svg beside it
+_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 _log = logging.getLogger("lth_jax")
 
 
@@ -136,7 +149,7 @@ class Study:
             pruner: A Pruner, or the name of one of pruners.PRUNERS. Each folder has a `register`.
             train: How stages train; None is TrainConfig().
             out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
-            name: What the study is called.
+            name: What the study is called: letters, digits and _.+-, as it names a folder.
             scope: "tensor" prunes every tensor alike, "global" ranks all weights together; for a
                 pruner given by name.
             prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
@@ -161,7 +174,7 @@ class Study:
         self._checkpoint_minutes = checkpoint_minutes
         with _refusals():
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
-            _check_types(model, dataset, pruner, train, plugins)
+            _check_types(name, model, dataset, pruner, train, plugins)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = prunable is not None or not (
                 isinstance(pruner, str) and pruners.PRUNERS.is_built_in(pruner)
@@ -240,6 +253,35 @@ class Study:
     def title(self) -> str:
         """What is trained on what."""
         return f"{self._head['model']} on {self.dataset.name}"
+
+    def export(
+        self,
+        ticket: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        layout: tickets.Layout = "torch",
+    ) -> int:
+        """Writes a ticket of this study's model as .safetensors; see `tickets.export`.
+
+        Args:
+            ticket: One of `Result.tickets`.
+            path: Of the file; its metadata have the normalization, the classes and the model.
+            layout: "torch" or "flax".
+
+        Returns:
+            Size in bytes.
+
+        Raises:
+            InputError: If there is no such ticket, or the layout does not fit the model.
+            RunError: If it cannot be written.
+        """
+        loaded, shape = tickets.load(ticket), self.dataset.train.images.shape[1:]
+        with _refusals():
+            try:
+                return tickets.export_ticket(
+                    path, loaded, layout=layout, model=self.problem.model, shape=shape
+                )
+            except OSError as error:
+                raise errors.RunError(f"{path}: {error.strerror or error}.") from None
 
     def run(
         self,
@@ -327,9 +369,12 @@ class Study:
             See `run`; all but the first of many processes know the rows of their own part only.
 
         Raises:
+            InputError: If a lane is none that `lanes` would make.
             RunError: See `run`.
         """
         self._check_switches()
+        with _refusals():
+            plan.check(lanes)
         process = process or parts.Process()
         runner, config = self._runner, self.problem.config
         size = runner.block_size(len(lanes))
@@ -437,7 +482,8 @@ class Study:
     def _keep_ticket(self, event: sweep.Finished) -> None:
         architecture = None if self._own_parts else self.problem.model.architecture
         scaled = self.problem.config.scale_init
-        lane_tickets.keep(self.path, event, architecture, scaled, self._ticket_bits, self.dataset)
+        bits, name = self._ticket_bits, self._head["model"]
+        lane_tickets.keep(self.path, event, architecture, scaled, bits, self.dataset, name)
 
     def _gather(
         self, lanes: Sequence[sweep.Lane], size: int, process: parts.Process
@@ -559,9 +605,13 @@ def pruner_for(
     return pruners.build_pruner(name, scope, prunable, model.kernel_axes, bound)
 
 
-def _check_types(model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any) -> None:
+def _check_types(
+    study: Any, model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any
+) -> None:
     if isinstance(plugins, str):
         raise ValueError(f"plugins must be a list, got {plugins!r}.")
+    if not isinstance(study, str) or not _NAME.fullmatch(study):
+        raise ValueError(f"name must be letters, digits and _.+-, got {study!r}.")
     for name, value, kinds, remedy in (
         ("model", model, (str, models.Model), "a name or a Model, as from_flax makes it"),
         ("dataset", dataset, (str, datasets.Dataset), "a name or a Dataset"),
@@ -570,6 +620,10 @@ def _check_types(model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any
     ):
         if not isinstance(value, kinds):
             raise ValueError(f"{name} must be {remedy}, got {type(value).__name__}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_choices(
@@ -584,10 +638,10 @@ def check_choices(
         raise ValueError(
             f"strategy must be one of {', '.join(programs.STRATEGIES)}, got {strategy!r}."
         )
-    if max_lanes < 1:
-        raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
-    if ticket_bits and not 2 <= ticket_bits <= 16:
-        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits}.")
+    if not _is_whole(max_lanes) or max_lanes < 1:
+        raise ValueError(f"max_lanes must be at least 1, a whole number, got {max_lanes!r}.")
+    if not _is_whole(ticket_bits) or (ticket_bits and not 2 <= ticket_bits <= 16):
+        raise ValueError(f"ticket_bits must be 0 or 2 to 16, got {ticket_bits!r}.")
     if not 0 <= checkpoint_minutes <= math.inf:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
     if lock not in ("leave", "wait"):

@@ -248,6 +248,11 @@ def test_a_folder_is_of_one_optimizer(tmp_path):
         ({"scope": "layer"}, "scope must be"),
         ({"strategy": "pmap"}, "strategy must be one of auto, map, vmap, got 'pmap'"),
         ({"max_lanes": 0}, "max_lanes must be at least 1"),
+        ({"max_lanes": math.inf}, "max_lanes must be at least 1"),
+        ({"max_lanes": math.nan}, "max_lanes must be at least 1"),
+        ({"ticket_bits": None}, "ticket_bits must be 0 or 2 to 16"),
+        ({"name": "../../elsewhere"}, "name must be letters, digits"),
+        ({"name": None}, "name must be letters, digits"),
         ({"ticket_bits": 17}, "ticket_bits must be 0 or 2 to 16"),
         ({"lock": "never"}, "lock must be leave or wait"),
         ({"checkpoint_minutes": -1.0}, "checkpoint_minutes must be at least 0"),
@@ -286,6 +291,31 @@ def test_bad_values_are_named_before_any_work(tmp_path, change, said):
 def test_bad_axes_are_named_before_any_work(tmp_path, change, said):
     with pytest.raises(lth_jax.InputError, match=said):
         own_study(tmp_path / "out").run(**GRID | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lanes_made_by_hand_are_checked_before_any_work(tmp_path):
+    study, good = own_study(tmp_path / "out"), sweep.Lane("joint", 0.1, 0.5, 0)
+    with study.hold():
+        before = small_study.tree(tmp_path)
+        for bad in (good._replace(eps=math.nan), good._replace(eps=-1.0), good._replace(seed=0.5)):
+            with pytest.raises(lth_jax.InputError, match="^(eps|seeds) must be "):
+                study.fill([good, bad])
+            with pytest.raises(ValueError, match="^(eps|seeds) must be "):
+                study._runner.run([good, bad])
+    assert small_study.tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_a_model_of_which_nothing_is_pruned_is_one_line(tmp_path, scope):
+    def untouched(x):
+        return x.reshape(len(x), -1)[:, :10]
+
+    bare = lth_jax.Model(lambda key: ({}, {}), lambda w, s, x, train=False: (untouched(x), s))
+    given = {"train": tiny.CONFIG, "out": tmp_path / "out", "scope": scope}
+    for model, more in ((bare, {}), ("lenet", {"prunable": lambda path, leaf: False})):
+        with pytest.raises(lth_jax.InputError, match="^model: .* has nothing that 'edge_popup'"):
+            lth_jax.Study(model, tiny.dataset(), **given, **more)
     assert not (tmp_path / "out").exists()
 
 

@@ -182,6 +182,7 @@ def _known(
         "certificate": seen.bound.value,
         "certificate_entrywise": seen.bound.entrywise,
         "certificate_l2": seen.bound.l2,
+        "certificate_relaxed": seen.bound.relaxed,
         "largest_error_found": seen.found.value,
         "largest_error_on_data": seen.found.data,
         "rounding": seen.bound.rounding,

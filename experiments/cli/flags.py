@@ -1,7 +1,8 @@
 """Flags from frozen dataclasses: a field's flag is its name, its help is in its metadata.
 
-A tuple is a comma-separated list. A field that holds a dataclass is no flag itself, but the fields
-of that dataclass are, by their own names: so no default and no check is written twice.
+A tuple is a comma-separated list; a positional one takes the arguments that are no flags. A field
+that holds a dataclass is no flag itself, but the fields of that dataclass are, by their own names:
+so no default and no check is written twice.
 """
 
 import dataclasses
@@ -27,11 +28,18 @@ class Flag(NamedTuple):
     kind: Any  # the field's type
     default: Any
     help: str
+    positional: bool = False  # no flag: it takes the arguments that are none
 
 
-def setting(default: Any, help: str | Callable[[], str]) -> Any:
-    """A dataclass field with a default and the help text of its flag, or what makes it later."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def setting(default: Any, help: str | Callable[[], str], positional: bool = False) -> Any:
+    """A dataclass field with a default and the help text of its flag.
+
+    Args:
+        default: Of the field.
+        help: Of the flag, or a function that makes it when it is asked for.
+        positional: Whether it takes the arguments that are no flags; then it is a tuple of text.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "positional": positional})
 
 
 def of(configs: Sequence[Any]) -> dict[str, Flag]:
@@ -53,7 +61,8 @@ def of(configs: Sequence[Any]) -> dict[str, Flag]:
             else:
                 about = field.metadata.get("help", "")
                 about = about() if callable(about) else about
-                fresh = {field.name: Flag(hints[field.name], default, about)}
+                rest = field.metadata.get("positional", False)
+                fresh = {field.name: Flag(hints[field.name], default, about, rest)}
             if twice := found.keys() & fresh.keys():
                 raise TypeError(f"two fields are named {min(twice)}.")
             found |= fresh
@@ -147,7 +156,8 @@ def help_text(doc: str, configs: Sequence[Any]) -> str:
     """The study's docstring and one paragraph per flag."""
     lines = [doc.strip(), "", "Flags (a list is comma-separated):"]
     for name, flag in of(configs).items():
-        text = f"--{name}={_show(flag.default)}  {flag.help}"
+        shown = f"{name.upper()}..." if flag.positional else f"--{name}={_show(flag.default)}"
+        text = f"{shown}  {flag.help}"
         lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="        ")
     return "\n".join(lines)
 
@@ -233,7 +243,11 @@ def _parsed(name: str, flag: Flag, value: Any) -> Any:
 def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
     """The values that the arguments give, as the types of their fields, by name."""
     given = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+    places = [name for name, flag in known.items() if flag.positional]
+    given.set_gnu_getopt(bool(places))  # Flags may then stand behind other arguments.
     for name, flag in known.items():
+        if flag.positional:
+            continue
         if flag.kind is bool:  # So that --flag and --noflag work.
             absl_flags.DEFINE_boolean(name, flag.default, flag.help, flag_values=given)
         else:
@@ -242,10 +256,10 @@ def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
         rest = given(["study", *argv])[1:]
     except (absl_flags.Error, ValueError) as error:  # ValueError: --noflag=value.
         raise errors.InputError(" ".join(str(error).split())) from None
-    if rest:
+    if rest and not places:
         raise errors.InputError(f"expected flags like --name=value, got {rest[0]!r}.")
-    return {
-        name: _parsed(name, flag, given[name].value)
-        for name, flag in known.items()
-        if given[name].present
-    }
+    typed: dict[str, Any] = {name: tuple(rest) for name in places if rest}
+    for name, flag in known.items():
+        if not flag.positional and given[name].present:
+            typed[name] = _parsed(name, flag, given[name].value)
+    return typed

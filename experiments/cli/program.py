@@ -4,6 +4,7 @@ Bad input gives one line on standard error and exit status 2, before any work.
 """
 
 import dataclasses
+import logging
 import os
 import pathlib
 import sys
@@ -46,6 +47,8 @@ def start_backend(machine: Machine) -> None:
         caches = False
     if caches:  # Else matplotlib makes folders of its own in the user's home.
         os.environ.setdefault("MPLCONFIGDIR", str(files.cache_folder() / "matplotlib"))
+    else:  # It takes a folder that it removes in the end, and need not say so.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import jax
 
     set_jax: Callable[[str, Any], None] = jax.config.update

@@ -124,6 +124,25 @@ def check_labels(name: str, labels: Array, classes: int | None) -> None:
         )
 
 
+def check_numbers(name: str, labels: Array, train: Array) -> None:
+    """Refuses labels that are no finite numbers [n, k] float32, as many as those to train on.
+
+    Raises:
+        InputError: With what they are, or the first one that is not finite.
+    """
+    if labels.ndim != 2 or labels.shape[1:] != train.shape[1:] or labels.dtype != np.float32:
+        raise errors.InputError(
+            f"{name} labels of no classes must be [n, k] float32, got {labels.dtype} of shape "
+            f"{labels.shape}."
+        )
+    good = np.isfinite(labels).all(axis=1)
+    if not good.all():
+        place = int(np.argmin(good))
+        raise errors.InputError(
+            f"{name} labels must be finite, got {labels[place]} at place {place}."
+        )
+
+
 def check_like(name: str, pair: Pair, train: Pair) -> None:
     """Refuses a split whose images are of another shape or dtype than those to train on.
 

@@ -24,10 +24,11 @@ _log = logging.getLogger("lth_jax")
 
 
 class Split(NamedTuple):
-    """images: [n, ...] of any real dtype, official ones [n, h, w, c] uint8; labels: [n] int32."""
+    """images: [n, ...] of any real dtype, official ones [n, h, w, c] uint8; labels: [n] int32,
+    or [n, k] float32: numbers that outputs are to meet."""
 
     images: npt.NDArray[Any]
-    labels: npt.NDArray[np.int32]
+    labels: npt.NDArray[Any]
 
 
 class Dataset(NamedTuple):
@@ -38,6 +39,7 @@ class Dataset(NamedTuple):
     sha256: of all raw images and labels before splitting, whatever the files' compression and
         `train_size` were: equal hashes mean equal data. "" for data of your own, which a run's
         folder knows by their `digest`.
+    classes: Of the labels; 0 where labels are numbers.
     train_size: How many images of the training split were asked for, 0 for all of them.
     """
 
@@ -118,7 +120,8 @@ class Dataset(NamedTuple):
 
         Raises:
             InputError: If images are not finite, splits differ in shape or dtype, labels lie
-                outside, lengths differ, or the training or test split is empty; one line.
+                outside, lengths differ, the training or test split is empty, or mean or std is no
+                number per channel; one line.
         """
         for name in ("train", "validation", "test"):
             images, labels = map(np.asarray, getattr(self, name))
@@ -128,7 +131,18 @@ class Dataset(NamedTuple):
                 )
             arrays.check_like(name, (images, labels), self.train)
             arrays.check_images(name, images)
-            arrays.check_labels(name, labels, self.classes)
+            if self.classes:
+                arrays.check_labels(name, labels, self.classes)
+            else:
+                arrays.check_numbers(name, labels, np.asarray(self.train.labels))
+        for name in ("mean", "std"):  # Else every lane diverges at its first step.
+            channels = np.shape(self.train.images)[-1]
+            arrays.given_moment(name, getattr(self, name), channels)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network has for it: one for each class, or for each number."""
+        return self.classes or int(self.train.labels.shape[-1])
 
     @property
     def watched(self) -> Split:

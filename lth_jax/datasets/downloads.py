@@ -139,7 +139,9 @@ def _is_good(path: pathlib.Path, known: Known) -> bool:
 
 def _download(url: str, path: pathlib.Path, known: Known, allow_http_loopback: bool) -> None:
     """One attempt. pooch writes to a temporary name and renames once the checksum agrees."""
-    transfer.require_https(url, allow_http_loopback)  # Before pooch makes a folder.
+    transfer.require_https(url, allow_http_loopback)  # Before a folder is made.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console = rich_console.Console(stderr=True)
     with (
         _quiet_pooch(),
         rich_progress.Progress(
@@ -147,8 +149,9 @@ def _download(url: str, path: pathlib.Path, known: Known, allow_http_loopback: b
             rich_progress.BarColumn(),
             rich_progress.DownloadColumn(),
             rich_progress.TransferSpeedColumn(),
-            console=rich_console.Console(stderr=True),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,  # It would write an empty line elsewhere.
         ) as bar,
     ):
         task = bar.add_task(path.name, total=known.size)

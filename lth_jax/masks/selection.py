@@ -37,7 +37,7 @@ def kept_count(n: int, sparsity: Any) -> int:
         int in [0, n]; at least 1 if sparsity < 1 and n >= 1.
 
     Raises:
-        ValueError: If sparsity is not a number in [0, 1].
+        ValueError: If sparsity is not a number in [0, 1], or n is negative.
 
     >>> kept_count(10, 0.9), kept_count(3, "1/3"), kept_count(7, 1)
     (1, 2, 0)
@@ -49,6 +49,8 @@ def kept_count(n: int, sparsity: Any) -> int:
     if not 0 <= fraction <= 1:
         raise ValueError(f"sparsity must lie in [0, 1], got {sparsity!r}.")
     n = operator.index(n)
+    if n < 0:
+        raise ValueError(f"n must be at least 0, got {n}.")
     return n - n * fraction.numerator // fraction.denominator
 
 
@@ -206,7 +208,7 @@ def tree_topk_mask_and_thresholds(
         ]
         masks, thresholds = ([pair[place] for pair in found] for place in (0, 1))
         return jax.tree.unflatten(treedef, masks), jax.tree.unflatten(treedef, thresholds)
-    ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    ranked = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves or [jnp.zeros(0)]])
     mask, hint = topk_mask_and_threshold(ranked, kept, hints, axis_name)
     parts, start = [], 0
     for leaf in leaves:

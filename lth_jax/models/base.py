@@ -1,6 +1,7 @@
 """What a model is: two pure functions of its weights and its other state."""
 
-from typing import NamedTuple, Protocol
+import inspect
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -16,10 +17,20 @@ class Init(Protocol):
 
 
 class Apply(Protocol):
-    """Maps inputs [b, ...] to logits [b, classes], and the state to the state afterwards."""
+    """Maps inputs [b, ...] to logits [b, classes], and the state to the state afterwards.
+
+    One that draws random numbers in training, such as for Dropout, has an argument `key`: a typed
+    key in training, None in evaluation, which draws nothing. Others need none.
+    """
 
     def __call__(
-        self, weights: chex.ArrayTree, state: chex.ArrayTree, x: jax.Array, train: bool = False
+        self,
+        weights: chex.ArrayTree,
+        state: chex.ArrayTree,
+        x: jax.Array,
+        train: bool = False,
+        *more: Any,  # So that functions with and without a key are of this type.
+        **named: Any,
     ) -> tuple[jax.Array, chex.ArrayTree]:
         """Returns (logits, state)."""
 
@@ -52,3 +63,55 @@ class Model(NamedTuple):
     architecture: Architecture | None = None
     name: str = "own"
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
+
+
+def takes_key(apply: Apply) -> bool:
+    """Whether a model's `apply` is to be given a key in training.
+
+    Args:
+        apply: Of a Model.
+
+    Returns:
+        What its attribute `draws` says, a function without arguments, as wrapped modules have it;
+        else whether it has an argument `key`.
+    """
+    draws = getattr(apply, "draws", None)
+    if draws is not None:
+        return bool(draws())
+    try:
+        return "key" in inspect.signature(apply).parameters
+    except (TypeError, ValueError):  # It is written in another language.
+        return False
+
+
+def in_training(
+    model: Model,
+    weights: chex.ArrayTree,
+    state: chex.ArrayTree,
+    x: jax.Array,
+    key: jax.Array | None,
+) -> tuple[jax.Array, chex.ArrayTree]:
+    """Applies a model as a training step does.
+
+    Args:
+        model: The model.
+        weights: Tree of its (pruned) weights.
+        state: Its other state.
+        x: [b, ...] inputs.
+        key: Typed key; None for a model that takes none.
+
+    Returns:
+        Logits [b, classes], and the state afterwards.
+    """
+    if key is None:
+        return model.apply(weights, state, x, train=True)
+    return model.apply(weights, state, x, train=True, key=key)
+
+
+def in_evaluation(
+    model: Model, weights: chex.ArrayTree, state: chex.ArrayTree, x: jax.Array
+) -> jax.Array:
+    """Logits [b, classes] of a model that draws nothing and changes nothing."""
+    if takes_key(model.apply):
+        return model.apply(weights, state, x, train=False, key=None)[0]
+    return model.apply(weights, state, x, train=False)[0]

@@ -10,6 +10,7 @@ by the platform that it is lowered for, not by the machine that traces it.
 """
 
 import contextlib
+import contextvars
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from lth_jax.models import winograd
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Entries that are shifted at once: 2 images of 32×32 pixels and 64 channels.
 _MOST = 2**17
+
+_plain = contextvars.ContextVar("_plain", default=False)
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Strides = tuple[int, int]
@@ -98,7 +101,7 @@ def conv_general_dilated(
             preferred_element_type,
         )
 
-    if not plain or backend not in (None, "cpu"):
+    if not plain or _plain.get() or backend not in (None, "cpu"):
         return to_lax()
     along_h, along_w = window_strides
     strides = int(along_h), int(along_w)
@@ -315,6 +318,16 @@ def fast_convolutions(backend: str | None = None) -> Iterator[None]:
 
     with nn.intercept_methods(intercept):
         yield
+
+
+@contextlib.contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Within it `conv_general_dilated` is lax's: for who reads a program and does not run it."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
 
 
 def max_pool(images: jax.Array) -> jax.Array:

@@ -99,8 +99,8 @@ def build_model(
         The model, with its architecture if it is one of the library's.
 
     Raises:
-        ValueError: If a name is unknown, classes is no integer >= 1, width is not positive, or a
-            registered model takes no init or width and is asked for another one.
+        ValueError: If a name is unknown, classes or a part of shape is no integer >= 1, width is
+            not positive, or a registered model takes no init or width and is asked for another one.
     """
     build, who = MODELS.find(name), f"model {name!r}"
     if init not in initializers.INITIALIZERS:
@@ -108,8 +108,11 @@ def build_model(
         raise ValueError(f"init must be one of {known}, got {init!r}.")
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
         raise ValueError(f"classes must be an integer >= 1, got {classes!r}.")
-    if not 0 < width < float("inf"):
-        raise ValueError(f"width must be positive, got {width}.")
+    if not isinstance(shape, tuple | list) or not all(type(n) is int and n >= 1 for n in shape):
+        raise ValueError(f"shape must be integers >= 1, got {shape!r}.")
+    # So that no number of units is infinite.
+    if not 0 < width < 1e300:
+        raise ValueError(f"width must be positive and below 1e300, got {width}.")
     offered = {"shape": tuple(shape), "classes": int(classes)}
     asked = {
         "init": (initializers.INITIALIZERS[init], initializers.INITIALIZERS["kaiming_normal"]),

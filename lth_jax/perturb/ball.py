@@ -228,8 +228,8 @@ def random_in_ball(
         drawn = jax.random.uniform(key_length, (len(leaves),))
         uniforms: Iterable[jax.Array] = drawn
         if norm == "l2_global":
-            sizes, uniforms = [sum(sizes)] * len(leaves), [drawn[0]] * len(leaves)
-        roots = [u ** (1 / n) for u, n in zip(uniforms, sizes, strict=True)]
+            sizes, uniforms = [sum(sizes)] * len(leaves), [drawn[:1].sum()] * len(leaves)
+        roots = [u ** (1 / max(n, 1)) for u, n in zip(uniforms, sizes, strict=True)]
         parts = jax.tree.unflatten(treedef, roots)
         shifts = jax.tree.map(
             lambda z, r, s, part: z * (r / s * part).astype(z.dtype),
@@ -269,7 +269,7 @@ def radii(
     if unit == "absolute":
         return jax.tree.map(lambda c: jnp.asarray(rounding.round_toward_zero(eps, c.dtype)), center)
     split = _split(axis_name, norm, unit, center)
-    if norm == "l2_global":
+    if norm == "l2_global" and jax.tree.leaves(center):
         together = rounding.deviation(jax.tree.leaves(center), split)
 
     def one(c: jax.Array) -> jax.Array:
@@ -336,7 +336,7 @@ def _check(eps: Eps, norm: Norm, unit: Unit) -> None:
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {UNITS}, got {unit!r}.")
     # `not >=` catches NaN, too.
-    if not isinstance(eps, jax.core.Tracer) and not np.all(np.asarray(eps, np.float64) >= 0):
+    if not isinstance(eps, jax.core.Tracer) and not np.all(rounding.on_host(eps) >= 0):
         raise ValueError(f"eps must be a number >= 0, got {eps!r}.")
 
 
@@ -414,7 +414,7 @@ def _shrinks(moves: chex.ArrayTree, norm: Norm, split: shards.Axes) -> chex.Arra
         largest = jnp.max(jnp.stack(most))
         return jnp.where(largest > 2.0**64, 2.0**-100, jnp.where(largest < 2.0**-96, 2.0**64, 1))
 
-    if norm == "l2":
+    if norm == "l2" or not jax.tree.leaves(moves):
         return jax.tree.map(lambda move: one(move).astype(move.dtype), moves)
     together = one(*jax.tree.leaves(moves))
     return jax.tree.map(lambda move: together.astype(move.dtype), moves)
@@ -434,7 +434,7 @@ def _entry_bounds(
 def _norms(tree: chex.ArrayTree, norm: Norm, split: shards.Axes) -> chex.ArrayTree:
     """The Euclidean norm of each tensor, or that of all together in each place."""
     lengths = jax.tree.map(lambda x: rounding.norm(x, split), tree)
-    if norm == "l2":
+    if norm == "l2" or not jax.tree.leaves(lengths):
         return lengths
     total = rounding.norm(jnp.stack(jax.tree.leaves(lengths)))
     return jax.tree.map(lambda _: total, lengths)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
@@ -25,14 +26,33 @@ def round_toward_zero(eps: ArrayLike | Sequence[float], dtype: DTypeLike = np.fl
 
     Returns:
         Array of dtype and eps' shape: NumPy's, or JAX's for a traced eps.
+
+    Raises:
+        ValueError: If eps is no number, or an integer too large for one of 64 bits.
     """
     if isinstance(eps, jax.core.Tracer):
         return narrow_toward_zero(eps, dtype)
-    exact = np.asarray(eps, np.float64)
+    exact = on_host(eps)
     with np.errstate(over="ignore"):
         nearest = exact.astype(dtype)
     below = np.nextafter(nearest, np.zeros_like(nearest))
     return np.where(nearest.astype(np.float64) > exact, below, nearest)
+
+
+def on_host(eps: ArrayLike | Sequence[float]) -> npt.NDArray[np.float64]:
+    """Numbers as float64.
+
+    Raises:
+        ValueError: If one is no number, or too large.
+    """
+    try:
+        if eps is None:  # NumPy would take it for NaN.
+            raise TypeError
+        return np.asarray(eps, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"eps must be a number >= 0, got {eps!r}.") from None
+    except OverflowError:
+        raise ValueError("eps must be inf where there is no bound, got a larger number.") from None
 
 
 def ends(center: jax.Array, radius: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -5,7 +5,7 @@ a tree of integers like the scores (scope "tensor") or one integer (scope "globa
 whatever the algorithm carries from step to step; it must belong to the scores it comes with.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -86,6 +86,15 @@ class AfterStep(Protocol):
         """Returns weights, scores and state."""
 
 
+class Counts(Protocol):
+    """How many entries are kept at a sparsity."""
+
+    def __call__(
+        self, scores: chex.ArrayTree, sparsity: Any, scope: selection.Scope, /
+    ) -> chex.ArrayTree:
+        """Returns a tree of integers like the scores (scope "tensor"), or one ("global")."""
+
+
 class Penalty(Protocol):
     """What the scores add to the loss; differentiable."""
 
@@ -147,6 +156,7 @@ class Pruner(NamedTuple):
 
     `kernel_axes` is what it takes for kernels and their fan-in, for tables of what is pruned.
     `state` may be left out everywhere but in `after_step`; with it, work is shared between steps.
+    `counts` turns a sparsity into `kept`, for one that keeps another share of some leaves.
     """
 
     name: str
@@ -159,3 +169,4 @@ class Pruner(NamedTuple):
     after_step: AfterStep = same_after_step
     penalty: Penalty = no_penalty
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
+    counts: Counts = selection.tree_kept

@@ -41,6 +41,23 @@ def style(index: int) -> dict[str, Any]:
     }
 
 
+def radius_look(eps: float | None, radii: Sequence[float]) -> dict[str, Any]:
+    """Colour, marker and dashes of an ε among others, None being none.
+
+    From dark to light: an order that is seen in grey print as well.
+    """
+    if eps is None:
+        return {"color": "#000000", "marker": "", "linestyle": "-"}
+    index = radii.index(eps)
+    colour = matplotlib.colormaps["viridis"](0.1 + 0.7 * index / max(len(radii) - 1, 1))
+    return style(index) | {"color": colour}
+
+
+def radius_name(eps: float | None) -> str:
+    """An ε as legends have it."""
+    return "no ε" if eps is None else "ε = ∞" if eps == math.inf else f"ε = {eps:g}"
+
+
 def shown(name: str) -> str:
     """A name as people write it."""
     return name.replace("_", " ")

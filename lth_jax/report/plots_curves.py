@@ -1,10 +1,8 @@
 """The learning curves of an image study: validation accuracy and training loss by epoch."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib
 from matplotlib import axes, ticker
 
 from lth_jax.report import plots, summary
@@ -21,6 +19,7 @@ class _Shown(NamedTuple):
 
 _SHOWN: dict[summary.CurveField, _Shown] = {
     "val_curve": _Shown("validation accuracy (%)", 100),
+    "test_curve": _Shown("test accuracy (%)", 100),
     "train_loss_curve": _Shown("training loss", 1),
 }
 
@@ -86,24 +85,11 @@ def _draw(
     known = [(epoch, v) for epoch, v in enumerate(curve.epochs, 1) if v.n]
     epochs, means = [e for e, _ in known], [factor * v.mean for _, v in known]
     halves = [factor * plots.half(v.half) for _, v in known]
-    look = _look(curve.eps, radii)
+    look = plots.radius_look(curve.eps, radii)
     marker = look["marker"] if len(known) <= _MOST_MARKS else ""
     line = {"color": look["color"], "linestyle": look["linestyle"], "lw": 1.3}
-    panel.plot(epochs, means, marker=marker, ms=4, label=_label(curve.eps), **line)
+    panel.plot(epochs, means, marker=marker, ms=4, label=plots.radius_name(curve.eps), **line)
     if band:
         low = [m - h for m, h in zip(means, halves, strict=True)]
         high = [m + h for m, h in zip(means, halves, strict=True)]
         panel.fill_between(epochs, low, high, color=look["color"], alpha=0.2, linewidth=0)
-
-
-def _label(eps: float | None) -> str:
-    return "no ε" if eps is None else "ε = ∞" if eps == math.inf else f"ε = {eps:g}"
-
-
-def _look(eps: float | None, radii: Sequence[float]) -> dict[str, Any]:
-    """From dark to light with ε: an order that is seen in grey print as well."""
-    if eps is None:
-        return {"color": "#000000", "marker": "", "linestyle": "-"}
-    index = radii.index(eps)
-    colour = matplotlib.colormaps["viridis"](0.1 + 0.7 * index / max(len(radii) - 1, 1))
-    return plots.style(index) | {"color": colour}

@@ -14,7 +14,7 @@ from lth_jax.report import statistics
 # strong ticket given as many gradient steps.
 BASELINES = ("eps=0", "prune", "prune_longer")
 FIELDS = ("val_accuracy", "test_accuracy")
-CurveField = Literal["val_curve", "train_loss_curve"]
+CurveField = Literal["val_curve", "test_curve", "train_loss_curve"]
 _PARTS = ("difference", "half95", "p", "n")
 
 _Key = tuple[str, float | None, float | None]  # a cell's method, eps and sparsity
@@ -156,8 +156,8 @@ def curves(rows: Iterable[Mapping[str, Any]], field: CurveField) -> list[Curve]:
 
     Args:
         rows: As in results.jsonl.
-        field: "val_curve", accuracies as fractions, or "train_loss_curve", which rows of earlier
-            versions do not have.
+        field: "val_curve", accuracies as fractions; "test_curve", where nothing is held out; or
+            "train_loss_curve", which rows of earlier versions do not have.
 
     Returns:
         Those that have an epoch, in the order of their first rows.

@@ -73,6 +73,13 @@ def load(file: str | os.PathLike[str]) -> Archive:
         about, *rows = map(json.loads, text.splitlines())
         archive = Archive(about["commands"], about["config"], rows)
         sound = all(results.seal(row) == row for row in rows)
+        if sound:
+            for row in rows:
+                results.check(row)
+            if len(set(map(results.lane_of, rows))) < len(rows):
+                raise ValueError
+    except gzip.BadGzipFile:
+        raise errors.InputError(f"{file}: expected an archive of rows.") from None
     except OSError as error:
         raise errors.InputError(f"{file}: {error.strerror or error}.") from None
     except (EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError):

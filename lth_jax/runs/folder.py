@@ -152,8 +152,12 @@ def settings_digest(path: str | os.PathLike[str]) -> str:
     Returns:
         10 hexadecimal digits, of everything in it but the entries of MAY_DIFFER.
     """
-    stored = json.loads(files.read_regular(pathlib.Path(path) / CONFIG, files.MOST_JSON))
-    return identity({n: v for n, v in stored.items() if n not in MAY_DIFFER}, {})
+    return digest_of(json.loads(files.read_regular(pathlib.Path(path) / CONFIG, files.MOST_JSON)))
+
+
+def digest_of(config: Mapping[str, Any]) -> str:
+    """Names settings as `settings_digest` does, from the content of a config.json."""
+    return identity({n: v for n, v in config.items() if n not in MAY_DIFFER}, {})
 
 
 def _short(value: Any) -> str:

@@ -114,7 +114,7 @@ def read(file: str | os.PathLike[str], run: str | None = None) -> tuple[list[dic
                     f"{file}:{place}: method {method!r} is not registered here; register it first."
                 )
             lane = lane_of(row)
-            _check(row)
+            check(row)
         except errors.InputError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -138,8 +138,12 @@ def read(file: str | os.PathLike[str], run: str | None = None) -> tuple[list[dic
     return rows, size
 
 
-def _check(row: Mapping[str, Any]) -> None:
-    """Raises ValueError or KeyError unless a row has what tables and plots read."""
+def check(row: Mapping[str, Any]) -> None:
+    """Looks whether a row has what tables and plots read.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it has not.
+    """
     if type(row["seed"]) is not int:
         raise ValueError
     for name in ("eps", "sparsity", "diverged", *_ACCURACIES):

@@ -6,17 +6,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lth_jax import numerics, pruners, training
+from lth_jax import models, numerics, pruners, training
 from lth_jax.training import methods, optimizers, scoring
 
 _SHARE = 0.5  # of a device's memory
+_CLASS = jax.ShapeDtypeStruct((), jnp.int32)
 
 
 def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtypeStruct) -> int:
+def lane_bytes(
+    problem: training.Problem,
+    strategy: str,
+    example: jax.ShapeDtypeStruct,
+    label: jax.ShapeDtypeStruct = _CLASS,
+) -> int:
     """Estimates what one more lane in a block costs.
 
     Counted are the state of its largest stage twice (a slice reads one and writes one), the weights
@@ -27,6 +33,7 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
         problem: Model, pruner and config.
         strategy: "map" or "vmap".
         example: [...] of an image, raw.
+        label: [] of its class, or [k].
 
     Returns:
         Bytes.
@@ -46,16 +53,18 @@ def lane_bytes(problem: training.Problem, strategy: str, example: jax.ShapeDtype
         return total
     size = problem.config.microbatch or problem.config.batch_size
     images = jax.ShapeDtypeStruct((size, *example.shape), example.dtype)
-    labels = jax.ShapeDtypeStruct((size,), jnp.int32)
+    labels = jax.ShapeDtypeStruct((size, *label.shape), label.dtype)
     channels = jax.ShapeDtypeStruct(example.shape[-1:], jnp.float32)
 
-    def step(weights: Any, state: Any, images: Any, labels: Any, mean: Any, std: Any) -> Any:
-        return scoring.loss_and_gradient(
-            problem.model, 0, weights, state, images, labels, mean, std
-        )
+    key = None
+    if models.takes_key(problem.model.apply):
+        key = jax.eval_shape(lambda: numerics.key(0))
+
+    def step(*given: Any) -> Any:
+        return scoring.loss_and_gradient(problem.model, 0, *given)
 
     traced = jax.make_jaxpr(step)(
-        sizes.weights, sizes.model_state, images, labels, channels, channels
+        sizes.weights, sizes.model_state, images, labels, channels, channels, key
     )
     made = [v.aval for equation in traced.eqns for v in equation.outvars]
     return total + _bytes(sizes.weights) + _bytes(made)
@@ -109,7 +118,10 @@ def device_bytes() -> int:
 
 
 def lanes_per_device(
-    problem: training.Problem, strategy: str, example: jax.ShapeDtypeStruct
+    problem: training.Problem,
+    strategy: str,
+    example: jax.ShapeDtypeStruct,
+    label: jax.ShapeDtypeStruct = _CLASS,
 ) -> int:
     """Lanes of a block that fit one device by the estimate, at least one."""
-    return max(1, int(_SHARE * device_bytes() / lane_bytes(problem, strategy, example)))
+    return max(1, int(_SHARE * device_bytes() / lane_bytes(problem, strategy, example, label)))

@@ -5,12 +5,12 @@ sparsities perturb 11 times per seed, not 99, and `prune` serves `prune_then_per
 """
 
 import math
-import numbers
 import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lth_jax.training import config as train_config
@@ -18,7 +18,7 @@ from lth_jax.training import methods
 
 _MOST_LANES = 1_000_000
 _MOST_SEED = 2**32 - 1
-_NUMBERS: tuple[type, ...] = (numbers.Real, np.number, jax.Array)
+_NUMBERS: tuple[type, ...] = (int, float, np.integer, np.floating, jax.Array)
 
 
 class Lane(NamedTuple):
@@ -84,7 +84,9 @@ def lanes(
             outside its range, or the grid has more than a million lanes.
     """
     for axis, values in (("method", names), ("eps", eps), ("sparsity", sparsity), ("seeds", seeds)):
-        if isinstance(values, str) or not hasattr(values, "__len__"):
+        # A set has no order that holds from run to run; an array of no axes has no entries.
+        listed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+        if not listed and not getattr(values, "shape", ()):
             raise ValueError(f"{axis} must be a list, got {values!r}.")
     found = [methods.find(name) for name in names]
     _check(found, eps, sparsity, seeds)
@@ -116,31 +118,74 @@ def _check(
     for value in (*eps, *sparsity):
         _check_number(value)
     for value in eps:
-        if not value >= 0:
-            raise ValueError(f"eps must be at least 0, got {value}.")
-        if value == math.inf and any(s.kind.random_start for m in found for s in m.stages):
-            raise ValueError("eps must be finite for a random point of the ball, got inf.")
+        _check_eps(value, found)
     for value in sparsity:
-        if not 0 <= value < 1:
-            raise ValueError(f"sparsity must lie in [0, 1), got {value}.")
+        _check_sparsity(value)
     # Before any list is made of them: a range may be as long as it likes.
     count = len(found) * max(len(eps), 1) * max(len(sparsity), 1) * len(seeds)
     if count > _MOST_LANES:
         raise ValueError(f"seeds: a grid of {count} lanes is more than {_MOST_LANES}.")
     for seed in seeds:
-        if isinstance(seed, bool) or not 0 <= _index(seed) <= _MOST_SEED:
-            raise ValueError(f"seeds must lie in [0, 2^32), got {seed}.")
+        _check_seed(seed)
+
+
+def check(wanted: Sequence[Lane]) -> None:
+    """Refuses lanes that `lanes` would not make: they would leave rows that no folder may have.
+
+    Raises:
+        ValueError: If one is no Lane, is there twice, its method is unknown, its eps or sparsity is
+            outside its range or of a method that has none, or its seed is no seed.
+    """
+    for lane in wanted:
+        if not isinstance(lane, Lane):
+            raise ValueError(f"expected a Lane, as lanes() makes them, got {lane!r}.")
+        method = methods.find(lane.method)
+        for name, value, takes, fixed in (
+            ("eps", lane.eps, method.takes_eps, method.eps),
+            ("sparsity", lane.sparsity, method.takes_sparsity, None),
+        ):
+            if takes:
+                _check_number(value)
+            elif type(value) is not type(fixed) or value != fixed:
+                raise ValueError(f"{name} must be {fixed} for {lane.method!r}, got {value!r}.")
+        if method.takes_eps:
+            _check_eps(lane.eps, [method])
+        if method.takes_sparsity:
+            _check_sparsity(lane.sparsity)
+        _check_seed(lane.seed)
+    if len({*wanted}) < len(wanted):
+        raise ValueError("expected every lane once, got one twice.")
 
 
 def _check_number(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+    kind = isinstance(value, _NUMBERS) and not isinstance(value, bool)
+    if not kind or isinstance(value, jax.Array) and (value.ndim or jnp.iscomplexobj(value)):
         raise ValueError(f"eps and sparsity must be numbers, got {value!r}.")
     if isinstance(value, int) and value > 2**1000:
         raise ValueError("eps must be inf where there is no bound, got a larger number.")
 
 
+def _check_eps(value: Any, found: Sequence[methods.Method]) -> None:
+    if not value >= 0:
+        raise ValueError(f"eps must be at least 0, got {value}.")
+    if value == math.inf and any(s.kind.random_start for m in found for s in m.stages):
+        raise ValueError("eps must be finite for a random point of the ball, got inf.")
+
+
+def _check_sparsity(value: Any) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"sparsity must lie in [0, 1), got {value}.")
+
+
+def _check_seed(value: Any) -> None:
+    if isinstance(value, bool) or not 0 <= _index(value) <= _MOST_SEED:
+        raise ValueError(f"seeds must lie in [0, 2^32), got {value}.")
+
+
 def _plain(value: float) -> float:
     """A number as JSON holds it: of NumPy or jax one of Python's, as the decimal that it shows."""
+    if value == 0:
+        value = abs(value)  # -0.0 is 0.0 in rows as well.
     return value if isinstance(value, int | float) else float(str(value))
 
 

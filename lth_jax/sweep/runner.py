@@ -35,6 +35,7 @@ class Finished(NamedTuple):
     center: chex.ArrayTree
     weights: chex.ArrayTree
     mask: chex.ArrayTree
+    state: chex.ArrayTree  # of the model: its running statistics
 
 
 Event = Progress | Finished
@@ -53,7 +54,7 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
 
     Raises:
         ValueError: If max_lanes < 1, the batch or the number of steps is too large, the model does
-            not fit the images, or one lane does not fit the memory.
+            not fit the images, nothing of it is pruned, or one lane does not fit the memory.
     """
     config, images = problem.config, len(dataset.train.labels)
     if max_lanes < 1:
@@ -71,10 +72,16 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
     if architecture is not None and architecture.shape != shape:
         raise ValueError(f"model: made for images {architecture.shape}, the data set has {shape}.")
     sizes = training.lane_shapes(problem)
+    if not any(leaf.size for leaf in jax.tree.leaves(sizes.scores)):
+        raise ValueError(
+            f"model: {problem.model.name!r} has nothing that {problem.pruner.name!r} prunes; say "
+            "what its kernels are with prunable= or kernel_axes=."
+        )
     memory.check_one_lane(problem, sizes)
     outputs = training.lane_outputs(problem, sizes, dataset)
-    if outputs != dataset.classes:
-        raise ValueError(f"model: gives {outputs} outputs for {dataset.classes} classes.")
+    if outputs != dataset.outputs:
+        what = "classes" if dataset.classes else "numbers"
+        raise ValueError(f"model: gives {outputs} outputs for {dataset.outputs} {what}.")
     return sizes
 
 
@@ -107,7 +114,9 @@ class Runner:
         self.programs = programs.Programs(problem, strategy)
         images = dataset.train.images
         image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image)
+        labels = dataset.train.labels
+        label = jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype)
+        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image, label)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
         self.pace: dict[training.StageKind, int] = {}  # steps in a slice, as last measured
         self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
@@ -141,6 +150,9 @@ class Runner:
 
         Returns:
             An iterator of events.
+
+        Raises:
+            ValueError: If there is a lane that `sweep.lanes` would not make.
         """
         return Run(self, wanted, done, saved)
 
@@ -160,6 +172,7 @@ class Run(Iterator[Event]):
         saved: Sequence[snapshots.Snapshot],
     ):
         """Plans; nothing runs before the first event is asked for."""
+        plan.check(wanted)
         self._runner, self._programs = runner, runner.programs
         self._size = runner.block_size(len(wanted))
         first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))
@@ -263,7 +276,7 @@ class Run(Iterator[Event]):
         ended, self._running = self._running, None
         assert ended is not None
         runner, block, state = self._runner, ended.block, ended.state
-        keep = ("center", "radii", "curve", "losses", "diverged", "recorded")
+        keep = ("center", "radii", "model_state", "curve", "losses", "diverged", "recorded")
         aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
         read: Any = state._replace(**aside)
         outcome: Any = ()
@@ -285,7 +298,8 @@ class Run(Iterator[Event]):
                 config = runner.problem.config
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
-                self._ready.append(Finished(lane, row, own.center, ours.weights, ours.mask))
+                left = (own.center, ours.weights, ours.mask, own.model_state)
+                self._ready.append(Finished(lane, row, *left))
         while self._ready:
             yield self._ready.popleft()
         return finished

@@ -164,7 +164,7 @@ def plant(
         masks[name] = {"weight1": odd, EVEN: marks}
         reached.append(hit)
     model = as_model(network)
-    outputs = jax.jit(model.apply)(
+    outputs = model.apply(
         selection.apply_mask(weights, masks), {}, jnp.asarray(points, jnp.float32)
     )[0]
     searched = [m for block in masks.values() for m in _searched(network, block)]

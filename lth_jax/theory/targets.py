@@ -88,7 +88,8 @@ def trained(
     Args:
         key: PRNG key of its initial weights, N(0, 2/in), and of the batches.
         images: [n, d] float.
-        labels: [n] integers; the largest one says how many outputs there are.
+        labels: [n] integers, of which the largest one says how many outputs there are, or [n, k]
+            float: numbers for k outputs to meet.
         hidden: Width of each hidden layer.
         steps: Gradient steps.
         batch: Images per step, drawn with replacement.
@@ -97,8 +98,10 @@ def trained(
     Returns:
         Weight matrices [out, in], float32.
     """
-    x, y = jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
-    widths = [x.shape[1], *hidden, int(labels.max()) + 1]
+    numbers = np.issubdtype(labels.dtype, np.floating)
+    x = jnp.asarray(images, jnp.float32)
+    y = jnp.asarray(labels, jnp.float32 if numbers else jnp.int32)
+    widths = [x.shape[1], *hidden, labels.shape[1] if numbers else int(labels.max()) + 1]
     key_batches, *keys = jax.random.split(key, len(widths))
     weights = [
         jax.random.normal(k, (out, inputs)) * (2 / inputs) ** 0.5
@@ -108,6 +111,8 @@ def trained(
 
     def loss(weights: list[jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
         logits = forward(weights, x)
+        if numbers:
+            return jnp.mean(jnp.square(logits - y))
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, y)
         return jnp.mean(losses)
 

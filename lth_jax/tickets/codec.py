@@ -93,6 +93,10 @@ class Payload:
         """The next `count` weights."""
         return np.frombuffer(self._take(4 * count), "<f4")
 
+    def array(self, count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """The next `count` numbers of a type."""
+        return np.frombuffer(self._take(dtype.itemsize * count), dtype)
+
     def levels(self, count: int, bits: int) -> npt.NDArray[np.int64]:
         """The next `count` integers that `pack_levels` wrote."""
         packed = np.frombuffer(self._take(-(-count * bits // 8)), np.uint8)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from lth_jax import datasets, errors, models, runs, sweep, training
-from lth_jax.tickets import origin, ticket
+from lth_jax.tickets import origin, state, ticket
 
 FOLDER = "tickets"
 
@@ -34,10 +34,13 @@ def check(sizes: training.Initial) -> None:
         sizes: From training.lane_shapes.
 
     Raises:
-        ValueError: If the weights are no nested dicts of float32 arrays with text as keys.
+        ValueError: If the weights are no nested dicts of float32 arrays with text as keys, or the
+            state is none of arrays of state.DTYPES.
     """
-    if jax.tree.leaves(sizes.model_state):
-        raise ValueError("keep_tickets: a ticket holds no running statistics, which the model has.")
+    try:
+        state.check(sizes.model_state)
+    except ValueError as error:
+        raise ValueError(f"keep_tickets: {error}") from None
     for path, leaf in jax.tree_util.tree_flatten_with_path(sizes.weights)[0]:
         names = [getattr(step, "key", None) for step in path]
         if not path or not all(isinstance(name, str) for name in names):
@@ -53,6 +56,7 @@ def keep(
     scaled: bool,
     bits: int,
     dataset: datasets.Dataset,
+    model: str,
 ) -> None:
     """Writes FOLDER/tickets/LANE.ticket; a lane that diverged leaves none.
 
@@ -65,6 +69,7 @@ def keep(
         bits: 0 stores the kept weights themselves, else the perturbation in so many bits per
             weight, beside the seed that draws the rest again.
         dataset: For its name, and what its inputs are normalized by, in raw units.
+        model: Its name.
 
     Raises:
         RunError: If it cannot be written.
@@ -88,9 +93,12 @@ def keep(
             drawn_from,
             bits=bits or None,
             embed_weights=not bits,
+            state=jax.tree.map(np.asarray, event.state),
             note={
                 "test_accuracy": row["test_accuracy"],
                 "dataset": dataset.name,
+                "model": model,
+                "classes": dataset.classes,
                 # What its inputs are normalized by, per channel: (pixel - mean) / std, all three in
                 # the data's raw units (digits 0 to 16, else 0 to 255).
                 "mean": np.asarray(dataset.mean, float).tolist(),

@@ -21,6 +21,7 @@ from lth_jax import errors, files
 from lth_jax.perturb import quantization
 from lth_jax.tickets import codec, leaves
 from lth_jax.tickets import origin as origins
+from lth_jax.tickets import state as states
 
 # ("init" of the header, tree of which leaves are pruned) -> initial weights.
 Regenerate = Callable[[Mapping[str, Any], chex.ArrayTree], chex.ArrayTree]
@@ -37,6 +38,7 @@ class Ticket(NamedTuple):
     weights: chex.ArrayTree  # the pruned network: float32 tree, 0 where the mask is False
     masks: chex.ArrayTree  # bool tree, None where a leaf is not pruned
     header: dict[str, Any]
+    state: chex.ArrayTree  # as Model.apply takes it: {} without running statistics
 
     @property
     def origin(self) -> origins.Origin:
@@ -76,6 +78,7 @@ def save(
     eps: float | None = None,
     embed_weights: bool = False,
     note: Mapping[str, Any] | None = None,
+    state: chex.ArrayTree | None = None,
 ) -> int:
     """Writes a ticket, whole or not at all.
 
@@ -90,6 +93,7 @@ def save(
         eps: Radius of the ball, absolute; None takes the largest move of each leaf.
         embed_weights: Store the kept weights exactly; needs no regeneration.
         note: Anything else for the header, as JSON.
+        state: The model's other state: nested dicts of arrays of state.DTYPES; None is {}.
 
     Returns:
         Size in bytes.
@@ -123,6 +127,10 @@ def save(
         "leaves": described,
         "note": dict(note or {}),
     }
+    entries, stored = states.pack({} if state is None else state)
+    if entries:  # Without, a file is as it was before there was a state.
+        header["state"] = entries
+        payload.append(stored)
     content = codec.seal(header, b"".join(payload))
     files.write(path, content)
     return len(content)
@@ -230,8 +238,9 @@ def _rebuild(header: Any, payload: codec.Payload, regenerate: Regenerate | None)
             center = centers[name][kept]
             weights[name][kept] = quantization.rebuild(center, levels, leaf.radius, bits)
         masks[name] = kept if leaf.pruned else None
+    state = states.unpack(header.get("state", ()), payload)
     payload.end()
-    return Ticket(leaves.nest(weights), leaves.nest(masks), header)
+    return Ticket(leaves.nest(weights), leaves.nest(masks), header, state)
 
 
 def _described(entries: Any) -> dict[leaves.Path, _Leaf]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import math
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any, Literal
@@ -21,6 +21,7 @@ ScheduleName = Literal["cosine", "linear", "step", "constant"]
 Schedule = Callable[[jax.Array], jax.Array]
 Period = Literal["step", "epoch"]
 KeptSchedule = Literal["constant", "linear", "exponential"]  # See training/kept.py.
+KEPT_SCHEDULES: tuple[KeptSchedule, ...] = typing.get_args(KeptSchedule)
 
 SCHEDULES: dict[str, Schedule] = {
     "cosine": lambda progress: 0.5 * (1 + jnp.cos(jnp.pi * progress)),
@@ -98,10 +99,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("perturb_epochs", "prune_epochs", "batch_size", "microbatch"):
             self._check(name, type(getattr(self, name)) is int, "a whole number")
+        for name, kind in typing.get_type_hints(type(self)).items():
+            is_bool = isinstance(value := getattr(self, name), bool)
+            if kind is bool:
+                self._check(name, is_bool, "True or False")
+            elif kind is float:
+                self._check(name, isinstance(value, int | float) and not is_bool, "a number")
         for name in ("perturb_epochs", "prune_epochs"):
             self._check(name, 0 <= getattr(self, name) <= _MOST_EPOCHS, f"in [0, {_MOST_EPOCHS}]")
         for name in ("perturb_lr", "prune_lr", "perturb_decay", "prune_decay"):
-            self._check(name, 0 <= getattr(self, name) < math.inf, "finite and at least 0")
+            value = getattr(self, name)
+            self._check(name, 0 <= value <= sys.float_info.max, "finite and at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("microbatch", self.microbatch >= 0, "at least 0")
@@ -116,7 +124,7 @@ class TrainConfig:
 
     def _check_choices(self) -> None:
         for name, known in (
-            ("kept_schedule", typing.get_args(KeptSchedule)),
+            ("kept_schedule", KEPT_SCHEDULES),
             ("norm", ball.NORMS),
             ("eps_unit", ball.UNITS),
             ("project_per", typing.get_args(Period)),

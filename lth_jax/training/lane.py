@@ -5,7 +5,7 @@ import jax
 import numpy as np
 
 from lth_jax import datasets, numerics
-from lth_jax.masks import selection
+from lth_jax.models import base as models
 from lth_jax.perturb import rounding
 from lth_jax.training import scoring, stage
 
@@ -47,7 +47,7 @@ def outputs(problem: stage.Problem, sizes: stage.Initial, dataset: datasets.Data
     """
 
     def apply(weights: chex.ArrayTree, state: chex.ArrayTree, images: jax.Array) -> jax.Array:
-        return problem.model.apply(weights, state, images, train=False)[0]
+        return models.in_evaluation(problem.model, weights, state, images)
 
     images = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), np.float32)
     logits = jax.eval_shape(apply, sizes.weights, sizes.model_state, images)
@@ -75,7 +75,7 @@ def task(
     Returns:
         A Task of NumPy scalars whose `key` is the seed, as uint32: a block's keys are made at once.
     """
-    kept = selection.tree_kept(sizes.scores, sparsity or 0, problem.pruner.scope)
+    kept = problem.pruner.counts(sizes.scores, sparsity or 0, problem.pruner.scope)
     whole = sum(leaf.size for leaf in jax.tree.leaves(sizes.scores))
     left = sum(jax.tree.leaves(kept)) / whole
     return stage.Task(

@@ -6,23 +6,23 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from lth_jax import datasets
 from lth_jax.models import base as models
+from lth_jax.training import criteria
 
 _CHUNK = 500  # images
 
 
 class Chunks(NamedTuple):
-    """A split to score, in equal chunks; padding has the label -1, which no output equals."""
+    """A split to score, in equal chunks; padding has a label of -1 or NaN, which nothing meets."""
 
     images: chex.Array  # [chunks, b, ...] raw
-    labels: chex.Array  # [chunks, b] int32
+    labels: chex.Array  # [chunks, b] int32, or [chunks, b, k] float32
 
 
 def chunks(split: datasets.Split) -> Chunks:
-    """Cuts a split into equal chunks for scoring, the last one padded with label -1.
+    """Cuts a split into equal chunks for scoring, the last one padded with label -1, or NaN.
 
     Args:
         split: n images and labels.
@@ -33,8 +33,13 @@ def chunks(split: datasets.Split) -> Chunks:
     count, size = _cut(len(split.labels))
     spare = count * size - len(split.labels)
     images = np.pad(split.images, [(0, spare)] + [(0, 0)] * (split.images.ndim - 1))
-    labels = np.pad(split.labels, (0, spare), constant_values=-1)
-    return Chunks(images.reshape(count, size, *images.shape[1:]), labels.reshape(count, size))
+    numbers = np.issubdtype(split.labels.dtype, np.floating)
+    labels = np.pad(
+        split.labels,
+        [(0, spare)] + [(0, 0)] * (split.labels.ndim - 1),
+        constant_values=np.nan if numbers else -1,
+    )
+    return Chunks(*(a.reshape(count, size, *a.shape[1:]) for a in (images, labels)))
 
 
 def chunk_shapes(count: int, shape: tuple[int, ...]) -> Chunks:
@@ -58,7 +63,7 @@ def count_right(
     mean: jax.Array,
     std: jax.Array,
 ) -> jax.Array:
-    """Number of images that a network classifies right.
+    """Number of images that a network gets right, see `criteria.right`.
 
     Args:
         model: The model.
@@ -74,8 +79,8 @@ def count_right(
 
     def score(chunk: Chunks) -> jax.Array:
         x = datasets.normalize(chunk.images, mean, std)
-        logits, _ = model.apply(weights, model_state, x, train=False)
-        return jnp.sum(jnp.argmax(logits, axis=-1) == chunk.labels)
+        logits = models.in_evaluation(model, weights, model_state, x)
+        return jnp.sum(criteria.right(logits, chunk.labels))
 
     return jnp.sum(jax.lax.map(score, chunks)).astype(jnp.int32)
 
@@ -89,8 +94,9 @@ def loss_and_gradient(
     labels: jax.Array,
     mean: jax.Array,
     std: jax.Array,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, chex.ArrayTree, chex.ArrayTree]:
-    """Mean cross-entropy and its gradient, summed up by microbatches.
+    """Mean loss, see `criteria.losses`, and its gradient, summed up by microbatches.
 
     Args:
         model: The model.
@@ -98,35 +104,43 @@ def loss_and_gradient(
         weights: Tree of the (pruned) weights.
         model_state: The model's state.
         images: [b, ...] raw.
-        labels: [b] int32.
+        labels: [b] int32, or [b, k] float32.
         mean: [c] as in datasets.normalize.
         std: [c] as in datasets.normalize.
+        key: What the model draws from, folded in with a microbatch's number where there are more
+            than one; None for a model that takes none.
 
     Returns:
         Loss [], the model's state afterwards, the gradient to `weights`.
     """
 
     def loss_of(
-        weights: chex.ArrayTree, model_state: chex.ArrayTree, images: jax.Array, labels: jax.Array
+        weights: chex.ArrayTree,
+        model_state: chex.ArrayTree,
+        images: jax.Array,
+        labels: jax.Array,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, chex.ArrayTree]:
         x = datasets.normalize(images, mean, std)
-        logits, model_state = model.apply(weights, model_state, x, train=True)
-        losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(losses), model_state
+        logits, model_state = models.in_training(model, weights, model_state, x, key)
+        return jnp.mean(criteria.losses(logits, labels)), model_state
 
     value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
     size = microbatch or len(labels)
     parts = len(labels) // size
     if parts == 1:
-        (loss, model_state), gradient = value_and_grad(weights, model_state, images, labels)
+        (loss, model_state), gradient = value_and_grad(weights, model_state, images, labels, key)
         return loss, model_state, gradient
 
     def add(carry: Any, batch: Any) -> tuple[Any, None]:
         loss, model_state, gradient = carry
-        (more, model_state), extra = value_and_grad(weights, model_state, *batch)
+        images, labels, own_key = batch
+        value, extra = value_and_grad(weights, model_state, images, labels, own_key)
+        more, model_state = value
         return (loss + more, model_state, jax.tree.map(jnp.add, gradient, extra)), None
 
     batches = jax.tree.map(lambda a: a.reshape(parts, size, *a.shape[1:]), (images, labels))
+    keys = None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(parts))
     zero = (jnp.float32(0), model_state, jax.tree.map(jnp.zeros_like, weights))
-    (loss, model_state, gradient), _ = jax.lax.scan(add, zero, batches)
+    (loss, model_state, gradient), _ = jax.lax.scan(add, zero, (*batches, keys))
     return loss / parts, model_state, jax.tree.map(lambda g: g / parts, gradient)

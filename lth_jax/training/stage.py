@@ -27,7 +27,7 @@ class Data(NamedTuple):
     """The arrays that a lane reads while it trains; never the test split."""
 
     images: chex.Array  # [n, ...] raw
-    labels: chex.Array  # [n] int32
+    labels: chex.Array  # [n] int32, or [n, k] float32
     validation: scoring.Chunks
     mean: chex.Array  # [c] or [1]
     std: chex.Array  # [c] or [1]
@@ -231,6 +231,17 @@ def _order(problem: Problem, task: Task, data: Data, epoch: int | jax.Array) -> 
     return jax.random.permutation(key, len(data.labels))
 
 
+def _keys_of_step(
+    problem: Problem, kind: methods.StageKind, task: Task, step: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Three keys of a step, and one for a model that takes one."""
+    run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
+    step_key = jax.random.fold_in(run_key, step)
+    keys = jax.random.split(step_key, 3)
+    # A program without it stays what it was: folders know a model of one's own by its program.
+    return keys, jax.random.fold_in(step_key, 3) if models.takes_key(problem.model.apply) else None
+
+
 def _one_step(
     problem: Problem,
     kind: methods.StageKind,
@@ -243,15 +254,13 @@ def _one_step(
     """A batch, a gradient, a move; at the end of an epoch validation and a new order."""
     state, order = carry
     steps_per_epoch = _steps_per_epoch(problem, data)
-    run_key = _key(task.key, "prune" if "scores" in kind.moves else "perturb")
-    keys = jax.random.split(jax.random.fold_in(run_key, step), 3)
-    key_mask, key_images, key_after = keys
+    (key_mask, key_images, key_after), key_model = _keys_of_step(problem, kind, task, step)
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
     now, then = (_task_at(problem, kind, task, state.scores, t, total) for t in (step, step + 1))
 
     def gradients_of(size: int) -> _Gradients:
         batch = _batch(problem, data, order, place, size, key_images)
-        return _gradients(problem, kind, state, now, data, batch, key_mask)
+        return _gradients(problem, kind, state, now, data, batch, key_mask, key_model)
 
     loss, model_state, gradients = _at_place(problem, data, place, gradients_of)
     ends = (step + 1) % steps_per_epoch == 0
@@ -352,6 +361,7 @@ def _gradients(
     data: Data,
     batch: tuple[jax.Array, jax.Array],
     key: jax.Array,
+    key_model: jax.Array | None,
 ) -> _Gradients:
     """Loss [], the model's state afterwards, and gradients to what moves."""
     pruner = problem.pruner
@@ -371,6 +381,7 @@ def _gradients(
         *batch,
         data.mean,
         data.std,
+        key_model,
     )
     (gradients,) = pull_back(gradient)
     if "scores" in gradients and pruner.penalty is not pruners.no_penalty:

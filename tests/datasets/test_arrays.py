@@ -200,3 +200,18 @@ def test_a_data_set_made_by_hand_is_held_to_the_same(change, said):
     bad = {name: lth_jax.Split(*pair) for name, pair in change(good).items()}
     with pytest.raises(errors.InputError, match=said):
         good._replace(**bad).check()
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"std": np.zeros(3, np.float32)}, "std must be positive and finite, got 0"),
+        ({"std": np.float32([1, np.nan, 1])}, "std must be positive and finite, got nan"),
+        ({"mean": np.float32([np.inf] * 3)}, "mean must be finite, got inf"),
+        ({"mean": np.float32([1, 2])}, "mean must be one number or 3, one per channel"),
+        ({"mean": None}, "mean must be"),
+    ],
+)
+def test_what_normalizes_a_data_set_made_by_hand_is_numbers(change, said):
+    with pytest.raises(errors.InputError, match=said):
+        made()._replace(**change).check()

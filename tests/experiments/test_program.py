@@ -3,9 +3,11 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -92,6 +94,37 @@ def test_without_a_home_there_is_no_cache_folder(monkeypatch):
     monkeypatch.setattr(pathlib.Path, "home", lost)
     with pytest.raises(errors.InputError, match="XDG_CACHE_HOME"):
         files.cache_folder()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_user_whom_the_system_does_not_know_has_the_study_or_one_line(home):
+    """A process of user 12345 without HOME, or with one that is not his, as in a container."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("only root can become another user, and with setpriv")
+    python = [setpriv, "--reuid=12345", "--regid=12345", "--clear-groups", sys.executable]
+    left = ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "USER", "LOGNAME")
+    told = {name: value for name, value in os.environ.items() if name not in left}
+    told |= {"PYTHONPATH": str(small_study.ROOT)} | ({} if home is None else {"HOME": home})
+
+    def ended(*command):
+        return subprocess.run(
+            [*python, *command], cwd=place, env=told, timeout=120, capture_output=True, text=True
+        )
+
+    with tempfile.TemporaryDirectory() as place:
+        os.chown(place, 12345, 12345)
+        if ended("-c", "import jax, experiments").returncode:
+            pytest.skip("another user may not run this Python, or read this checkout")
+        few = small_study.flags("out", **small_study.SHORT, compile_cache="true")
+        done = ended("-m", "experiments.digits", *few)
+        assert (done.returncode, done.stderr) == (0, "") and "results.jsonl" in done.stdout
+        assert set(os.listdir(place)) == {"out"}
+        done = ended("-m", "experiments.mnist", "--out=none")
+        assert done.returncode == 2 and done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1 and done.stdout == ""
+        assert set(os.listdir(place)) == {"out"}
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])

@@ -196,6 +196,11 @@ def test_a_sparsity_that_is_not_one_is_refused(sparsity):
         selection.kept_count(10, sparsity)
 
 
+def test_a_negative_number_of_weights_is_refused():
+    with pytest.raises(ValueError, match="n must be at least 0, got -1"):
+        selection.kept_count(-1, 0.5)
+
+
 def test_tree_kept_follows_the_scope():
     scores = {"a": jnp.ones((10, 3)), "b": jnp.ones(5), "none": None}
     assert selection.tree_kept(scores, 0.5) == {"a": 15, "b": 3, "none": None}
@@ -282,3 +287,16 @@ def test_trees_that_differ_are_refused_while_tracing():
     for kept in ({"a": 1, "b": 1}, [1], {"a": jnp.ones(1, jnp.int32), "b": None}):
         with pytest.raises(ValueError, match="expected kept of .*, got "):
             jax.jit(selection.tree_topk_mask)(scores, kept)
+
+
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_nothing_to_prune_is_a_tree_without_masks(scope):
+    weights, scores = {"a": jnp.ones(3)}, {"a": None}
+    kept = selection.tree_kept(scores, 0.5, scope)
+    for transform in (lambda f: f, jax.jit):
+        masks = transform(selection.tree_topk_mask)(scores, kept)
+        assert masks == {"a": None}
+        masked = selection.straight_through(weights, scores, masks)
+        np.testing.assert_array_equal(masked["a"], weights["a"])
+    with pytest.raises(ValueError, match=r"kept must lie in \[0, 0\], got 1"):
+        selection.tree_topk_mask(scores, 1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lth_jax import models
+from lth_jax import models, pruners, training
 from lth_jax.models import initializers, mlp
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
@@ -212,3 +212,30 @@ def test_a_switch_that_is_no_argument_is_refused(switch):
 def test_a_number_of_classes_is_an_integer_above_0(classes):
     with pytest.raises(ValueError, match="^classes must be an integer >= 1, got"):
         models.build_model("lenet", (8, 8, 1), classes)
+
+
+@pytest.mark.parametrize("shape", [(8, 0, 1), (8, -8, 1), (8, 8, 1.5), "881", None, (True, 8, 1)])
+def test_a_shape_is_integers_above_0(shape):
+    with pytest.raises(ValueError, match="^shape must be integers >= 1, got"):
+        models.build_model("lenet", shape, 10)
+
+
+class Sum(nn.Module):
+    """A module without parameters."""
+
+    def __call__(self, x):
+        return x.sum(-1)
+
+
+def test_a_module_without_parameters_is_a_model_without_weights():
+    model = models.from_flax(Sum(), jnp.zeros((1, 8)))
+    weights, state = model.init(jax.random.key(0))
+    logits, state = model.apply(weights, state, jnp.ones((2, 8)), train=True)
+    assert weights == {} == state and logits.tolist() == [8, 8]
+
+
+def test_a_leaf_without_entries_is_refused():
+    model = models.Model(lambda key: ({"kernel": jnp.zeros((0, 5))}, {}), None, name="none")
+    problem = training.Problem(model, pruners.edge_popup(), training.TrainConfig())
+    with pytest.raises(ValueError, match=r"expected weights, got none in \['kernel'\] of shape"):
+        training.lane_shapes(problem)

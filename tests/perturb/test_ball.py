@@ -239,7 +239,7 @@ def test_each_group_of_a_partition_has_its_own_ball():
         assert ball.displacement(params["weights"][name], moved["weights"][name]) <= radius
 
 
-@pytest.mark.parametrize("eps", [-0.1, np.nan, np.float32(-1)])
+@pytest.mark.parametrize("eps", [-0.1, np.nan, np.float32(-1), None, "x", 10**400])
 def test_an_eps_that_is_no_radius_is_refused(eps):
     for use in (
         ball.keep_in_ball,
@@ -297,3 +297,18 @@ def test_weights_may_be_tuples_of_any_length(norm):
             np.testing.assert_array_equal(moves[0][i], moves[1][i])
             np.testing.assert_array_equal(found[i], expected[i])
             assert _size({i: pair[i]}, {i: found[i]}, norm) <= 0.05
+
+
+@pytest.mark.parametrize("norm", ball.NORMS)
+@pytest.mark.parametrize("unit", ball.UNITS)
+@pytest.mark.parametrize("tree", [{}, {"a": None}, {"a": jnp.zeros((0, 3))}])
+def test_a_tree_without_entries_stays_as_it_is(norm, unit, tree, key):
+    tx = ball.keep_in_ball(0.1, norm=norm, unit=unit)
+    updates, _ = tx.update(tree, tx.init(tree), tree)
+    moved = ball.random_in_ball(key, tree, 0.1, norm=norm, unit=unit)
+    for other in (updates, moved, ball.project(tree, tree, 0.1, norm=norm, unit=unit)):
+        assert jax.tree.structure(other) == jax.tree.structure(tree)
+        assert [leaf.shape for leaf in jax.tree.leaves(other)] == [
+            leaf.shape for leaf in jax.tree.leaves(tree)
+        ]
+    assert ball.displacement(tree, tree) == 0

@@ -43,7 +43,7 @@ def test_damage_is_one_line_with_the_files_name(tmp_path):
     text = gzip.decompress(good)
     for bad, said in (
         (good[:-20], "expected an archive"),
-        (b"no gzip", "gzip"),
+        (b"no gzip", "expected an archive"),
         (gzip.compress(b""), "expected an archive"),
         (gzip.compress(b"[]\n"), "expected an archive"),
         (gzip.compress(b'{"config": {}}\n'), "expected an archive"),
@@ -52,6 +52,8 @@ def test_damage_is_one_line_with_the_files_name(tmp_path):
             "as it was",
         ),
         (gzip.compress(text + b"[1]\n"), "expected an archive"),
+        (gzip.compress(text + text.splitlines()[-1] + b"\n"), "expected an archive"),
+        (gzip.compress(text + json.dumps(results.seal({"seed": 7})).encode()), "an archive"),
     ):
         file.write_bytes(bad)
         with pytest.raises(errors.InputError, match=said) as caught:

@@ -1,5 +1,8 @@
+import fractions
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lth_jax import training
@@ -96,3 +99,67 @@ def test_stages_that_would_move_nothing_can_be_left_out():
     for method in ("joint", "random_mask_then_perturb", "dense"):
         lane = plan.Lane(method, 0.0, 0.5, 0)
         assert plan.nodes_of(lane, skip) == plan.nodes_of(lane, PLAIN)
+
+
+GOOD = plan.Lane("joint", 0.1, 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    "lane, said",
+    [
+        (GOOD._replace(eps=math.nan), "eps must be at least 0, got nan"),
+        (GOOD._replace(eps=-1.0), "eps must be at least 0, got -1.0"),
+        (GOOD._replace(eps=None), "must be numbers, got None"),
+        (GOOD._replace(eps="inf"), "must be numbers, got 'inf'"),
+        (GOOD._replace(method="random_then_prune", eps=math.inf), "eps must be finite"),
+        (GOOD._replace(sparsity=math.nan), r"sparsity must lie in \[0, 1\)"),
+        (GOOD._replace(sparsity=1.0), r"sparsity must lie in \[0, 1\)"),
+        (GOOD._replace(sparsity=None), "must be numbers, got None"),
+        (GOOD._replace(seed=-1), r"seeds must lie in \[0, 2\^32\)"),
+        (GOOD._replace(seed=2**32), r"seeds must lie in \[0, 2\^32\)"),
+        (GOOD._replace(seed=0.5), "seeds must be integers"),
+        (GOOD._replace(seed=True), "seeds must lie in"),
+        (GOOD._replace(method="pruning"), "method must be one of prune, "),
+        (GOOD._replace(method="prune"), "eps must be None for 'prune', got 0.1"),
+        (GOOD._replace(method="dense", sparsity=None), "eps must be inf for 'dense', got 0.1"),
+        (GOOD._replace(method="dense", eps=math.inf), "sparsity must be None for 'dense'"),
+        (tuple(GOOD), "expected a Lane"),
+        (None, "expected a Lane"),
+    ],
+)
+def test_a_lane_that_no_grid_has_is_refused(lane, said):
+    with pytest.raises(ValueError, match=said):
+        plan.check([GOOD, lane])
+
+
+def test_lanes_of_every_method_are_good_and_none_is_there_twice():
+    lanes = plan.lanes(list(methods.METHODS), [0, np.float32(0.1), -0.0], [0.0, 0.5], range(3))
+    plan.check(lanes)
+    assert {str(lane.eps) for lane in lanes} == {"0", "0.1", "None", "inf"}
+    assert str(plan.lanes(["joint"], [-0.0], [0.5])[0].eps) == "0.0"
+    with pytest.raises(ValueError, match="every lane once"):
+        plan.check([*lanes, lanes[3]])
+
+
+@pytest.mark.parametrize("axis", ["names", "eps", "sparsity", "seeds"])
+@pytest.mark.parametrize("values", [{0, 1}, b"01", np.array(1), (i for i in (0, 1)), {0: 1}, None])
+def test_an_axis_without_an_order_or_an_end_is_refused(axis, values):
+    grid = {"names": ["joint"], "eps": [0.1], "sparsity": [0.5], "seeds": [0]}
+    with pytest.raises(ValueError, match="must be a list, got"):
+        plan.lanes(**grid | {axis: values})
+
+
+@pytest.mark.parametrize(
+    "number", [fractions.Fraction(1, 3), 1j, np.complex64(1), np.ones(2), jnp.ones(2)]
+)
+def test_an_entry_that_is_no_real_number_is_refused(number):
+    for axis in ("eps", "sparsity"):
+        grid = {"eps": [0.1], "sparsity": [0.5]} | {axis: [number]}
+        with pytest.raises(ValueError, match="eps and sparsity must be numbers, got "):
+            plan.lanes(["joint"], **grid)
+
+
+@pytest.mark.parametrize("method", [["prune"], methods.METHODS["joint"]._replace(name=3), None])
+def test_a_name_that_is_no_text_is_refused(method):
+    with pytest.raises(ValueError, match="method must be one of|must have a name of letters"):
+        plan.lanes([method], [0.1], [0.5])

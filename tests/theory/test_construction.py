@@ -1,5 +1,7 @@
 """Theorem 2: the network is the target, at the least width, with Y applied, and is a Model."""
 
+import math
+
 import jax
 import networks
 import numpy as np
@@ -236,3 +238,21 @@ def test_candidates_of_layers_halves_and_copies_are_all_drawn_apart(key):
     # 540 draws of 2^23 values: a pair of equal ones has odds of 2 %, one per half would be 270.
     assert len(np.unique(values)) >= len(values) - 2
     assert np.abs(values).max() <= 1 and np.var(values) == pytest.approx(1 / 3, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width_factor": math.inf},
+        {"width_factor": 10**9},
+        {"width_factor": 1.5},
+        {"eps": math.inf},
+        {"eta": math.nan},
+        {"eta": [0.1]},
+        {"limit": 1.5},
+    ],
+)
+def test_numbers_that_would_take_for_ever_are_refused(key, change):
+    given = {"eps": 0.1, "eta": 0.1, "nonnegative_input": True} | change
+    with pytest.raises(ValueError, match="^expected (finite eps|1 <= limit|2 values)"):
+        construction.approximate([np.ones((2, 2))] * 2, key, **given)

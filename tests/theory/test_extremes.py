@@ -10,6 +10,7 @@ import pytest
 
 from lth_jax.theory import construction, subset_sum
 from lth_jax.theory.construction import examination, network_certificate, random_network
+from lth_jax.theory.construction.network_certificate import by_norms
 from lth_jax.theory.subset_sum import bounds
 
 TINY = 5e-324  # the smallest float64
@@ -84,7 +85,7 @@ def test_products_that_underflow_are_bounded():
     for matrix in (w, w.T):
         exact = 400 * fractions.Fraction(value) ** 2
         assert fractions.Fraction(network_certificate.norm_bound(matrix)) ** 2 >= exact
-        assert fractions.Fraction(network_certificate._row_norm(w)) ** 2 >= exact
+        assert fractions.Fraction(by_norms.row_norm(w)) ** 2 >= exact
     target = [np.full((400, 1), value), np.full((1, 400), value)]
     nothing = [np.zeros_like(matrix) for matrix in target]
     layers = [network_certificate.Layer(n, -n, n, n) for n in nothing]

@@ -8,6 +8,7 @@ import random
 import sys
 
 import hostile
+import numpy as np
 import pytest
 
 from lth_jax import errors, tickets
@@ -62,10 +63,11 @@ def forged(choose, content):
 
 
 def good_tickets(folder):
-    """One of each kind: drawn again from a seed with and without moves, and embedded."""
+    """One of each kind: drawn again from a seed with and without moves, embedded with a state."""
     drawn = TICKETS / "uniform.ticket"
     found = tickets.load(drawn)
-    for name, kind in (("embedded", {"embed_weights": True}), ("still", {})):
+    state = {"norm": {"mean": np.zeros(4, np.float32)}, "count": np.int32(3)}
+    for name, kind in (("embedded", {"embed_weights": True, "state": state}), ("still", {})):
         init = found.origin
         center = (
             found.weights

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 import operator
+import typing
 
 import alone
 import jax
@@ -206,6 +208,22 @@ def test_bad_configs_are_refused(change):
     (name,) = change
     with pytest.raises(ValueError, match=name):
         training.TrainConfig(**change)
+
+
+@pytest.mark.parametrize(
+    "kind, wanted", [(int, "a whole number"), (float, "a number"), (bool, "True or False")]
+)
+def test_a_field_is_of_its_type(kind, wanted):
+    hints = typing.get_type_hints(training.TrainConfig)
+    names = [name for name, hint in hints.items() if hint is kind]
+    strange = {int: (1.5, 2.0, np.int64(2)), float: (True, [0.5]), bool: (1, 0.5, np.True_)}[kind]
+    assert len(names) >= 4
+    for name, value in itertools.product(names, (*strange, None, "1", float("nan"))):
+        with pytest.raises(ValueError, match=f"^{name} must be ") as caught:
+            training.TrainConfig(**{name: value})
+        assert wanted in str(caught.value) or value != value
+    with pytest.raises(ValueError, match="^prune_lr must be finite"):
+        training.TrainConfig(prune_lr=10**400)
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from lth_jax import models
 from lth_jax.theory.construction import half_layer, random_network
 from lth_jax.theory.subset_sum import solvers
 
+_MOST_WIDTH = 10_000
+
 Block = dict[str, npt.NDArray[Any]]
 Tree = dict[str, Block]
 
@@ -137,9 +139,11 @@ def _per_layer(
         widths = [width_factor] * count
     if not len(etas) == len(widths) == count:
         raise ValueError(f"expected {count} values of eta and width_factor, one per layer.")
-    if not all(e >= 0 for e in (eps, *etas)) or any(n is not None and n < 1 for n in widths):
+    whole = all(n is None or (type(n) is int and 1 <= n <= _MOST_WIDTH) for n in widths)
+    if not all(0 <= e < 1e100 for e in (eps, *etas)) or not whole:
         raise ValueError(
-            f"expected eps, eta >= 0, width_factor >= 1, got {eps}, {eta}, {width_factor}."
+            f"expected finite eps, eta >= 0 and integers width_factor in [1, {_MOST_WIDTH}], "
+            f"got {eps}, {eta}, {width_factor}."
         )
     if any(n is None and e + eps == 0 for e, n in zip(etas, widths, strict=True)):
         raise ValueError("expected eta + eps > 0 where the width is to be found.")
@@ -150,7 +154,7 @@ def _check(settings: _Settings) -> None:
     if settings.candidates not in random_network.KINDS:
         known = random_network.KINDS
         raise ValueError(f"expected candidates of {known}, got {settings.candidates!r}.")
-    if not 1 <= settings.limit <= solvers.MAX_CANDIDATES:
+    if type(settings.limit) is not int or not 1 <= settings.limit <= solvers.MAX_CANDIDATES:
         raise ValueError(f"expected 1 <= limit <= {solvers.MAX_CANDIDATES}, got {settings.limit}.")
 
 

@@ -261,7 +261,7 @@ def _sums(
     for start in range(0, inputs, _INPUTS):
         at = slice(start, start + _INPUTS)
         terms = np.where(kept[:, at], second[:, at], 0) * gain[:, at, None]
-        total, bound = certificate.precise_sum(terms.reshape(copies, -1).T)
+        total, bound = certificate.precise_sum(terms.reshape(copies, math.prod(terms.shape[1:])).T)
         sums.append(total)
         bounds.append(bound)
     return (

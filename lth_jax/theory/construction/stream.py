@@ -57,8 +57,7 @@ def of_subsets(x: Floats, z: Floats, bits: Integers, eps: float) -> Answers:
 
 def best(x: Floats, z: Floats, eps: float) -> Answers:
     """The subsets of least error; x [m, n] scaled candidates, z [m], eps scaled likewise."""
-    mask = solvers.solve(x, z, eps, 0.0, "best").mask
-    return of_subsets(x, z, mask @ (np.int64(1) << np.arange(x.shape[1])), eps)
+    return of_subsets(x, z, solvers.nearest(x, z, eps), eps)
 
 
 class Owners(NamedTuple):

@@ -8,11 +8,25 @@ import numpy.typing as npt
 from lth_jax.theory.subset_sum import exact
 
 _U = 2.0**-53
+_LARGEST = 1e100
 _ROWS = 1 << 12  # Rows summed at once: the temporaries stay in cache.
 
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+
+def check_values(x: Floats, z: Floats, eps: float, tolerance: float) -> None:
+    """Refuses numbers of which sums could overflow.
+
+    Raises:
+        ValueError: If one is not finite and below 1e100 in size, or eps or tolerance is negative.
+    """
+    if not (0 <= eps < _LARGEST and 0 <= tolerance < _LARGEST):
+        raise ValueError(f"expected finite eps, tolerance >= 0, got {eps} and {tolerance}.")
+    for name, values in (("x", x), ("z", z)):
+        if not (np.abs(values) < _LARGEST).all():  # NaN compares False.
+            raise ValueError(f"expected finite {name} below 1e100 in size, got NaN or larger.")
 
 
 class Answer(Protocol):
@@ -115,7 +129,7 @@ def verify(
         roundings from an exact solution.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If the shapes do not fit, or see `check_values`.
     """
     x, z = np.asarray(x, np.float64), np.asarray(z, np.float64)
     mask, y = np.asarray(subset.mask, bool), np.asarray(subset.y, np.float64)
@@ -123,6 +137,9 @@ def verify(
         raise ValueError(f"expected mask and y of shape [m, n], got {mask.shape} and {y.shape}.")
     if x.shape not in (mask.shape, mask.shape[1:]):
         raise ValueError(f"expected x of shape [n] or [m, n], got {x.shape} for mask {mask.shape}.")
+    check_values(x, z, eps, tolerance)
+    # A y that is no number is outside ±ε, whatever it does to the sums.
+    y = np.where(np.abs(y) < _LARGEST, y, _LARGEST)
     rest, rest_error = residual(x, z, mask)
     reaches = _within(x, z, eps, tolerance, mask, rest, rest_error)
     # Comparisons of floats are exact, so |y| <= eps needs no bound.

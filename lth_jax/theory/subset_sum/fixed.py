@@ -72,7 +72,7 @@ def quantize(
 
     x_q, x_error = scaled(x, exponent[:, None])
     z_q, z_error = scaled(z, exponent)
-    eps_q, eps_error = scaled(np.full(len(z), eps), exponent)
+    eps_q, eps_error = scaled(np.full(len(z), eps if n else 0.0), exponent)
     error = x_error.sum(axis=1) + z_error + n * eps_error
     with np.errstate(over="ignore"):  # To infinity, where all inputs are denormal.
         tolerance_q = np.minimum(np.ldexp(tolerance, exponent), 2.0**60)

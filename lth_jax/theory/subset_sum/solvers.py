@@ -7,6 +7,7 @@ r = z − σ_S the best y is clip(r / |S|, ±ε), so S reaches z within a tolera
 """
 
 import enum
+import math
 import typing
 from typing import Literal, NamedTuple
 
@@ -54,11 +55,7 @@ def checked(
         raise ValueError(
             f"expected z [m] and x [n] or [m, n], got z {list(z.shape)} and x {list(x.shape)}."
         )
-    if not (0 <= eps < 1e100 and 0 <= tolerance < 1e100):
-        raise ValueError(f"expected finite eps, tolerance >= 0, got {eps} and {tolerance}.")
-    for name, values in (("x", x), ("z", z)):
-        if not (np.abs(values) < 1e100).all():  # NaN compares False.
-            raise ValueError(f"expected finite {name} below 1e100 in size, got NaN or larger.")
+    certificate.check_values(x, z, eps, tolerance)
     if x.shape[-1] > MAX_CANDIDATES:
         raise ValueError(f"expected at most {MAX_CANDIDATES} candidates, got {x.shape[-1]}.")
     return np.broadcast_to(x, (len(z), x.shape[-1])), z
@@ -152,8 +149,8 @@ def prefixes(x: npt.NDArray[np.float64], eps: float, tolerance: float) -> list[i
     n = x.shape[1]
     spread = 2 * np.abs(x[:1000]).sum(axis=1).mean() if x.size else 0.0
     window = tolerance + eps * n / 4
-    with np.errstate(over="ignore"):  # To infinity: then all candidates at once.
-        hits = np.log2(spread / window) if spread and window else (n if window == 0 else 0)
+    # Apart, as the quotient may overflow or underflow.
+    hits = math.log2(spread) - math.log2(window) if spread and window else n * (window == 0)
     start = int(min(max(hits, 6), n))
     return [*range(start, n - 1, _STEP), n]
 
@@ -201,6 +198,22 @@ def solve(
     if objective == "sparsest":
         return _sparsest(run, budget)
     return _escalate(run, budget, best=objective == "best").answer()
+
+
+def nearest(
+    x: npt.NDArray[np.float64], z: npt.NDArray[np.float64], eps: float
+) -> npt.NDArray[np.int64]:
+    """The subsets of `solve` by "best" at a tolerance of 0, without what else it returns.
+
+    Args:
+        x: [m, n] candidates, finite; n <= MAX_CANDIDATES.
+        z: [m] targets, finite.
+        eps: Largest |y_i|, >= 0.
+
+    Returns:
+        [m], bit i set if candidate i is in the subset.
+    """
+    return _escalate(_Run(x, z, eps, 0.0), None, best=True).subset
 
 
 def _escalate(run: _Run, budget: int | None, best: bool) -> _Run:

@@ -1,0 +1,187 @@
+"""What a compiled program does, counted in the text that XLA prints of it.
+
+A program is computations; one is called by another as a loop's body, a branch or a fusion. Counted
+is one step of the training loop: loops of known length count as often as they run, of a conditional
+the branch that costs least (an epoch's end and the search for ties are the others), and loops whose
+length only the data say are counted apart, once per pass. Where lanes are mapped, a step of the
+block is one step of each.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2}
+_BYTES |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+_COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+# What costs nothing by itself, or is counted by what it calls.
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"}
+_FREE |= {"call", "after-all", "partition-id", "replica-id", "opt-barrier", "domain"}
+_HEAD = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
+_LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
+_SHAPE = re.compile(r"\b(pred|[su]\d+|bf16|f\d+)\[([\d,]*)\]")
+
+
+class Instruction(NamedTuple):
+    """A line of a computation."""
+
+    name: str
+    operation: str
+    size: int  # bytes of its result
+    operands: tuple[str, ...]
+    cycles: int  # that XLA expects; 0 where it does not say
+    called: dict[str, tuple[str, ...]]  # computations, by their part
+    trips: int | None  # of a loop of known length
+
+
+class Counts(NamedTuple):
+    """One step of the training loop, and what the whole program has."""
+
+    lanes: int  # one after the other within the program: a step is one of each
+    cycles: int | None  # of a step, None where the compiler expects none
+    search_cycles: int | None  # of one pass of each loop of unknown length within a step
+    bytes: int  # that a step's kernels read and write
+    kernels: int  # launched in a step
+    dynamic_loops: int  # within a step
+    collectives: int  # in the whole program
+
+
+def of(text: str) -> Counts:
+    """Counts a program.
+
+    Args:
+        text: From `compiled.as_text()`.
+
+    Returns:
+        The counts of its first loop of unknown length, or of all of it where there is none.
+    """
+    program = dict(_computations(text))
+    collectives = sum(
+        i.operation.removesuffix("-start") in _COLLECTIVES for c in program.values() for i in c
+    )
+    found = re.search(r"^ENTRY %?([\w.\-]+)", text, re.MULTILINE)
+    if found is None:
+        raise ValueError("expected the text of a program, got none with an ENTRY.")
+    times, body = _training_loop(program, found[1]) or (1, found[1])
+    step = _Cost().plus(_cost(program, body), times)
+    says = any(i.cycles for c in program.values() for i in c)
+    cycles = (step.cycles, step.search_cycles) if says else (None, None)
+    return Counts(times, *cycles, step.bytes, step.kernels, step.loops, collectives)
+
+
+def _training_loop(program: dict[str, list["Instruction"]], name: str) -> tuple[int, str] | None:
+    """The body of the first loop of unknown length, and how often loops around it run it."""
+    for each in program[name]:
+        if each.operation == "while":
+            body = each.called["body"][0]
+            if each.trips is None:
+                return 1, body
+            if inner := _training_loop(program, body):
+                return each.trips * inner[0], inner[1]
+        elif each.operation == "call" and (
+            inner := _training_loop(program, each.called["calls"][0])
+        ):
+            return inner
+    return None
+
+
+class _Cost(NamedTuple):
+    cycles: int = 0
+    bytes: int = 0
+    kernels: int = 0
+    search_cycles: int = 0
+    loops: int = 0
+
+    def plus(self, other: "_Cost", times: int = 1) -> "_Cost":
+        return _Cost(*(a + times * b for a, b in zip(self, other, strict=True)))
+
+
+def _cost(program: dict[str, list[Instruction]], name: str) -> _Cost:
+    total = _Cost()
+    sizes = {i.name: i.size for i in program[name]}
+    for each in program[name]:
+        inner = {part: [_cost(program, c) for c in names] for part, names in each.called.items()}
+        if each.operation == "while":
+            body, condition = inner["body"][0], inner["condition"][0]
+            if each.trips is None:
+                once = body.plus(condition)
+                search = once.cycles + once.search_cycles
+                total = total.plus(_Cost(search_cycles=search, loops=1 + once.loops))
+            else:
+                total = total.plus(body.plus(condition), each.trips)
+        elif each.operation == "conditional":
+            total = total.plus(min(inner["branches"]))
+        elif each.operation == "call":
+            total = total.plus(inner["calls"][0])
+        elif each.operation not in _FREE:
+            moved = each.size + sum(sizes.get(operand, 0) for operand in each.operands)
+            total = total.plus(_Cost(each.cycles, moved, 1))
+    return total
+
+
+def _computations(text: str) -> Iterator[tuple[str, list[Instruction]]]:
+    name, lines = "", []
+    for line in text.splitlines():
+        if head := _HEAD.match(line):
+            name, lines = head[1], []
+        elif line.startswith("}") and name:
+            yield name, lines
+            name = ""
+        elif name and (found := _LINE.match(line)):
+            lines.append(_instruction(found[1], found[2]))
+
+
+def _instruction(name: str, rest: str) -> Instruction:
+    shape, after = _split_shape(rest)
+    operation, _, arguments = after.partition("(")
+    size = sum(
+        _BYTES.get(kind, 4) * math.prod(int(n) for n in dimensions.split(",") if n)
+        for kind, dimensions in _SHAPE.findall(shape)
+    )
+    operands = tuple(re.findall(r"%([\w.\-]+)", arguments.partition(")")[0]))
+    called = {
+        part: tuple(re.findall(r"[\w.\-]+", names))
+        for part, names in (
+            ("body", _named("body", arguments)),
+            ("condition", _named("condition", arguments)),
+            ("calls", _named("to_apply", arguments) if operation == "call" else ""),
+            ("branches", _branches(arguments)),
+        )
+        if names
+    }
+    cycles = re.search(r'"estimated_cycles":"(\d+)"', arguments)
+    trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', arguments)
+    return Instruction(
+        name,
+        operation,
+        size,
+        operands,
+        int(cycles[1]) if cycles else 0,
+        called,
+        int(trips[1]) if trips else None,
+    )
+
+
+def _named(part: str, text: str) -> str:
+    found = re.search(rf"\b{part}=%?([\w.\-]+)", text)
+    return found[1] if found else ""
+
+
+def _branches(text: str) -> str:
+    if several := re.search(r"branch_computations=\{([^}]*)\}", text):
+        return several[1]
+    return f"{_named('true_computation', text)} {_named('false_computation', text)}".strip()
+
+
+def _split_shape(rest: str) -> tuple[str, str]:
+    """The shape that a line begins with, and what follows it."""
+    if not rest.startswith("("):
+        shape, _, after = rest.partition(" ")
+        return shape, after
+    depth = 0
+    for place, letter in enumerate(rest):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return rest[: place + 1], rest[place + 2 :]
+    return rest, ""
