@@ -42,7 +42,7 @@ from lth_jax.perturb import (
 )
 from lth_jax.pruners import PRUNERS, Pruner, edge_popup
 from lth_jax.study import Result, Started, Study
-from lth_jax.sweep import Finished, Progress
+from lth_jax.sweep import Compiled, Compiling, Finished, Progress
 from lth_jax.theory import subset_sum
 from lth_jax.training import METHODS, Method, Stage, TrainConfig
 
@@ -54,6 +54,8 @@ __all__ = [
     "METHODS",
     "MODELS",
     "PRUNERS",
+    "Compiled",
+    "Compiling",
     "Dataset",
     "Finished",
     "InputError",

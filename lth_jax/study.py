@@ -26,7 +26,7 @@ from lth_jax import (
 )
 from lth_jax.masks import selection
 from lth_jax.report import summary
-from lth_jax.runs import checkpoints, locks, parts, saved
+from lth_jax.runs import checkpoints, locks, parts, saved, scalars
 from lth_jax.sweep import plan, programs
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
@@ -52,7 +52,7 @@ class Started(NamedTuple):
 
 Tell = Callable[[str], None]
 CurveField = summary.CurveField
-Event = Started | sweep.Progress | sweep.Finished
+Event = Started | sweep.Event
 
 
 class Result:
@@ -138,6 +138,7 @@ class Study:
         ticket_bits: int = 0,
         checkpoint_minutes: float = 5.0,
         lock: Literal["leave", "wait"] = "leave",
+        tensorboard: bool = False,
         plugins: Sequence[str] = (),
         tell: Tell = _log.warning,
     ):
@@ -162,6 +163,8 @@ class Study:
             checkpoint_minutes: Save the running stage so often; 0 after every slice, inf only when
                 interrupted.
             lock: If another process has the folder: "leave", or "wait" for it.
+            tensorboard: Also write every lane's curves for TensorBoard, once it is done; needs
+                tensorboardX.
             plugins: Modules that registered what has a name here, for config.json.
             tell: Gets lines of warning; by default the logger "lth_jax".
 
@@ -171,9 +174,9 @@ class Study:
         train = training.TrainConfig() if train is None else train
         self.name, self._tell, self._lock = name, tell, lock
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
-        self._checkpoint_minutes = checkpoint_minutes
+        self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
         with _refusals():
-            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock)
+            check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock, tensorboard)
             _check_types(name, model, dataset, pruner, train, plugins)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = prunable is not None or not (
@@ -298,10 +301,10 @@ class Study:
             seeds: Integers in [0, 2^32).
             eps: Radii of the ball, inf for no bound; one lane each for methods that have a ball.
             sparsity: Fractions to remove, in [0, 1); one lane each for methods that have a mask.
-            on_event: Is told what happens: Started, then Progress after every few seconds of steps
-                and Finished for every lane. What it raises ends the run: the rows of lanes that are
-                done and the stage that takes steps are saved before. A KeyboardInterrupt from
-                elsewhere leaves the last checkpoint.
+            on_event: Is told what happens: Started, then Progress after every few seconds of steps,
+                Finished for every lane, and Compiling and Compiled around what compiles. What it
+                raises ends the run: the rows of lanes that are done and the stage that takes steps
+                are saved before. A KeyboardInterrupt from elsewhere leaves the last checkpoint.
 
         Returns:
             The rows, and what can be made of them.
@@ -465,12 +468,17 @@ class Study:
             method = event.lane.method
             program = {"method_program": own[method]} if method in own else {}
             folder.append([self._head | event.row | program])
+            if self._tensorboard:
+                scalars.write(self.path, folder.rows[-1:])
 
         saved_at = time.monotonic()
         for event in run:
             if isinstance(event, sweep.Finished):
                 keep(event)
-            elif time.monotonic() - saved_at >= 60 * self._checkpoint_minutes:
+            elif (
+                isinstance(event, sweep.Progress)
+                and time.monotonic() - saved_at >= 60 * self._checkpoint_minutes
+            ):
                 save()
                 saved_at = time.monotonic()
             try:
@@ -505,6 +513,8 @@ class Study:
         cells = summary.cells(folder.rows)
         text = summary.to_csv(cells)
         try:
+            if self._tensorboard:  # Of lanes that were run without, too.
+                scalars.write(self.path, folder.rows)
             self._draw(cells, folder.rows, changed=not _holds(self.path / SUMMARY, text))
             # Last: a folder that has it has the plots of the same rows.
             files.write(self.path / SUMMARY, text)
@@ -627,7 +637,12 @@ def _is_whole(value: Any) -> bool:
 
 
 def check_choices(
-    strategy: str, max_lanes: int, ticket_bits: int, checkpoint_minutes: float, lock: str
+    strategy: str,
+    max_lanes: int,
+    ticket_bits: int,
+    checkpoint_minutes: float,
+    lock: str,
+    tensorboard: bool = False,
 ) -> None:
     """Refuses what a Study refuses of these, see its arguments.
 
@@ -646,6 +661,8 @@ def check_choices(
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}.")
     if lock not in ("leave", "wait"):
         raise ValueError(f"lock must be leave or wait, got {lock!r}.")
+    if tensorboard:
+        scalars.check()
 
 
 @contextlib.contextmanager

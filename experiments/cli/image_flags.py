@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from experiments import cli
-from experiments.cli import plugins
+from experiments.cli import display, plugins
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
 
 _MOST_PROCESSES = 4096
@@ -73,7 +73,14 @@ class Config:
         "What to print at the end: what fits the terminal (80 columns without one), wide, narrow "
         "(80), or csv, which leaves standard output to it alone.",
     )
-    progress: bool = setting(True, "Show a progress bar.")
+    progress: display.Mode = setting(
+        "auto",
+        "What to show meanwhile: auto is a bar on a terminal, and a line every 10 s where there is "
+        "none; plain is the lines; quiet nothing but warnings.",
+    )
+    tensorboard: bool = _of_study(
+        "tensorboard", "Also write curves for TensorBoard; needs the extra `tensorboard`."
+    )
     show_pruned: bool = setting(False, "Print what is pruned, and its fan-in; run nothing.")
 
     def __post_init__(self) -> None:
@@ -92,7 +99,12 @@ class Config:
         model = models.build_model(known, (32, 32, 3), 10, self.init, self.width)
         study.pruner_for(model, self.pruner, self.scope)
         study.check_choices(
-            self.strategy, self.max_lanes, self.ticket_bits, self.checkpoint_minutes, self.lock
+            self.strategy,
+            self.max_lanes,
+            self.ticket_bits,
+            self.checkpoint_minutes,
+            self.lock,
+            self.tensorboard,
         )
         self._check_processes()
 
@@ -158,6 +170,7 @@ class Config:
             ticket_bits=self.ticket_bits,
             checkpoint_minutes=self.checkpoint_minutes,
             lock=self.lock,
+            tensorboard=self.tensorboard,
             plugins=self.plugin,
             tell=tell,
         )

@@ -9,9 +9,8 @@ import time
 from typing import Any
 
 import rich.console
-import rich.progress
 
-from experiments.cli import image_flags, signals
+from experiments.cli import display, image_flags, signals
 from lth_jax import runs, study, sweep
 from lth_jax.report import summary, table
 from lth_jax.runs import parts, together
@@ -58,7 +57,7 @@ def run(
                     part = made.hold_part(process)
                     together.if_all_can(meeting, lambda: stack.enter_context(part))
         watcher = _Watcher(config, made, process, console)
-        with watcher.bar, signals.deferred() as pending:
+        with watcher.display, signals.deferred() as pending:
             watcher.pending = pending
             result = made.fill(config.lanes(), watcher, process)
             if pending.number is not None:  # Asked for after the last steps: nothing is lost.
@@ -93,45 +92,36 @@ class _Watcher:
         console: rich.console.Console,
     ):
         self.config, self.study, self.process, self.console = config, made, process, console
-        columns = rich.progress.Progress.get_default_columns()
-        shown = config.progress and console.is_terminal and process.index == 0
-        self.bar = rich.progress.Progress(*columns, console=console, disable=not shown)
+        mode = config.progress if process.index == 0 else "quiet"
+        self.display = display.Display(mode, console)
         self.pending = signals.Pending()
-        self._started, self._told, self._ran = time.monotonic(), False, False
+        self._started, self._ran = time.monotonic(), False
 
     def __call__(self, event: study.Event) -> None:
         if isinstance(event, study.Started):
             self._announce(event)
-        elif isinstance(event, sweep.Progress):
+        self.display(event)
+        if isinstance(event, sweep.Progress):
             self._ran = True
             if self.pending.number is not None:
                 raise signals.Stopped(self.pending.number)
-            self._show(event)
 
     def _announce(self, event: study.Started) -> None:
         count, index, train = self.process.count, self.process.index, self.config.train
         who = "" if count == 1 else f" (process {index} of {count})"
-        self._say(
-            f"{self.study.name}{who}: {self.study.title} "
-            f"({len(self.study.dataset.train.labels):,} training images), {event.lanes} lanes, "
-            f"{event.missing} to run, E = {train.perturb_epochs}, P = {train.prune_epochs} epochs, "
-            f"{event.strategy} over {event.devices} devices"
-        )
-        self._task = self.bar.add_task("training", total=None, visible=event.missing > 0)
         self._started = time.monotonic()
-
-    def _show(self, event: sweep.Progress) -> None:
-        done, whole = event.lane_steps, event.all_lane_steps
-        self.bar.update(self._task, completed=done, total=whole, description=event.stage)
-        if event.seconds > 1 and not self._told:
-            self._told = True
-            left = event.seconds * (whole - done) / done
-            self._say(f"about {_duration(left)} left, {whole:,} gradient steps in all")
+        if self.config.progress != "quiet":
+            self._say(
+                f"{self.study.name}{who}: {self.study.title} "
+                f"({len(self.study.dataset.train.labels):,} training images), {event.lanes} lanes, "
+                f"{event.missing} to run, E = {train.perturb_epochs}, P = {train.prune_epochs} "
+                f"epochs, {event.strategy} over {event.devices} devices"
+            )
 
     def report(self, result: study.Result) -> None:
         """Prints the table, what is best, and where the files are."""
-        if self._ran:
-            self._say(f"ran {_duration(time.monotonic() - self._started)}")
+        if self._ran and self.config.progress != "quiet":
+            self._say(f"ran {display.duration(time.monotonic() - self._started)}")
         cells = result.summary()
         if self.config.table == "csv":
             print(summary.to_csv(cells), end="", flush=True)
@@ -145,9 +135,4 @@ class _Watcher:
                 self._say(str(result.path / file))
 
     def _say(self, text: str) -> None:
-        """Prints text as it is: rich would break its lines and take [words] for markup."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+        display.say(self.console, text)

@@ -275,18 +275,28 @@ def blocks(
     yield from cut((None,))
 
 
+def in_order(some: Sequence[Block]) -> Iterator[Block]:
+    """Blocks and their followers, in the order in which they run.
+
+    Args:
+        some: First-stage blocks.
+
+    Yields:
+        Each block, then those that follow it.
+    """
+    for block in some:
+        yield block
+        yield from in_order(block.followers)
+
+
 def lane_steps(some: Sequence[Block], steps: Callable[[methods.Stage], int]) -> int:
     """Gradient steps times lanes that blocks still have to take, for a progress bar.
 
     Args:
-        some: Blocks.
+        some: First-stage blocks.
         steps: Steps of a stage.
 
     Returns:
         The sum over the blocks and their followers.
     """
-    total = 0
-    for block in some:
-        total += sum(block.needed) * steps(block.stage)
-        total += lane_steps(block.followers, steps)
-    return total
+    return sum(sum(block.needed) * steps(block.stage) for block in in_order(some))

@@ -80,7 +80,7 @@ class Programs:
             "initial_on_host",
             lambda tasks: jax.lax.map(lambda task: self._initial_of_lane(task, ()), tasks),
         )
-        self._finish = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
+        self._finish: Any = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
             lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
@@ -141,6 +141,17 @@ class Programs:
         final = (state.weights, state.scores, state.model_state)
         found: training.Outcome = self._finish((final, task), (data, test))
         return found
+
+    def compile_finish(
+        self,
+        state: training.State,
+        task: training.Task,
+        data: training.Data,
+        test: scoring.Chunks,
+    ) -> None:
+        """Compiles `finish` for these arguments and runs nothing: scoring may take long, too."""
+        final = (state.weights, state.scores, state.model_state)
+        self._finish.lower((final, task), (data, test)).compile()
 
     def start_program(self, kind: training.StageKind) -> Callable[..., Any]:
         """The jitted ((task, begin, origin), ()) -> state."""

@@ -3,8 +3,8 @@
 import collections
 import functools
 import time
-from collections.abc import Collection, Generator, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import chex
 import jax
@@ -12,33 +12,12 @@ import numpy as np
 
 from lth_jax import datasets, pruners, training
 from lth_jax.perturb import ball
-from lth_jax.sweep import memory, plan, programs, resume, rows, snapshots
+from lth_jax.sweep import events, memory, pace, plan, programs, resume, rows, snapshots
+
+_T = TypeVar("_T")
 
 _FIRST_SLICE = 20  # steps
 _MOST_STEPS = 2**31 - 1  # they are counted in int32
-
-
-class Progress(NamedTuple):
-    """A slice is done."""
-
-    stage: str  # name of the kind of stage
-    lane_steps: int  # gradient steps times lanes since the run began
-    all_lane_steps: int
-    seconds: float  # of the slices so far, compiling left out
-
-
-class Finished(NamedTuple):
-    """A lane is done: its row, and the arrays that a ticket is made of."""
-
-    lane: plan.Lane
-    row: dict[str, Any]
-    center: chex.ArrayTree
-    weights: chex.ArrayTree
-    mask: chex.ArrayTree
-    state: chex.ArrayTree  # of the model: its running statistics
-
-
-Event = Progress | Finished
 
 
 def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) -> training.Initial:
@@ -118,12 +97,20 @@ class Runner:
         label = jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype)
         self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image, label)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
-        self.pace: dict[training.StageKind, int] = {}  # steps in a slice, as last measured
+        self._paces: dict[int, pace.Pace] = {}
         self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
 
     def steps(self, stage: training.Stage) -> int:
         """Gradient steps of a stage."""
         return stage.steps(self.problem.config, self._steps_per_epoch)
+
+    def pace(self, size: int) -> pace.Pace:
+        """What is known of the speed of blocks of a size: theirs are programs of their own."""
+        if size not in self._paces:
+            devices, strategy = self.programs.devices, self.programs.strategy
+            scoring = pace.scoring_steps(self.problem.config, self.dataset) * size / devices
+            self._paces[size] = pace.Pace(devices, strategy == "vmap", scoring)
+        return self._paces[size]
 
     def block_size(self, count: int) -> int:
         """Lanes per block for a grid of `count`: a multiple of the devices, none without work.
@@ -157,11 +144,12 @@ class Runner:
         return Run(self, wanted, done, saved)
 
 
-class Run(Iterator[Event]):
+class Run(Iterator[events.Event]):
     """One walk over a plan: an iterator of events.
 
     It gives Progress after every slice, at least once per block, and Finished for every lane, in an
-    order that does not depend on what was done before.
+    order that does not depend on what was done before; Compiling and Compiled around a program's
+    first call.
     """
 
     def __init__(
@@ -178,17 +166,20 @@ class Run(Iterator[Event]):
         first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))
         self._seconds, self._taken = 0.0, 0
         self._all = plan.lane_steps(first, runner.steps)
+        self._pace, self._todo = runner.pace(self._size), collections.deque(plan.in_order(first))
+        self._lanes, self._watch = 0, pace.Stopwatch()
+        self._all_lanes = sum(len(ending) for block in self._todo for ending in block.lanes)
         self._saved = list(saved)
         self._above: list[resume.FinishedBlock] = []
         self._running: resume.RunningBlock | None = None
-        self._ready: collections.deque[Finished] = collections.deque()
+        self._ready: collections.deque[events.Finished] = collections.deque()
         self._events = self._walk(first)
 
-    def __next__(self) -> Event:
+    def __next__(self) -> events.Event:
         """Runs up to the next event."""
         return next(self._events)
 
-    def ready(self) -> Iterator[Finished]:
+    def ready(self) -> Iterator[events.Finished]:
         """The lanes that are done already, for a caller who stops here: takes no more steps."""
         while self._ready:
             yield self._ready.popleft()
@@ -201,11 +192,14 @@ class Run(Iterator[Event]):
         """
         return resume.snapshot(self._programs, self._size, self._above, self._running)
 
-    def _walk(self, blocks: Sequence[plan.Block]) -> Iterator[Event]:
+    def _walk(self, blocks: Sequence[plan.Block]) -> Iterator[events.Event]:
         for block in blocks:
             finished = self._from_snapshot(block)
             if finished is None:
+                self._watch.read()
                 finished = yield from self._run_stage(block)
+                self._pace.add_around(block, self._watch.read())
+            self._todo.popleft()
             self._above.append(finished)
             yield from self._walk(block.followers)
             self._above.pop()
@@ -254,7 +248,7 @@ class Run(Iterator[Event]):
             begin = self._programs.gather((parent.weights, parent.scores), places_above)
         return self._programs.start(block.stage.kind, task, begin, origin)
 
-    def _run_stage(self, block: plan.Block) -> Generator[Event, None, resume.FinishedBlock]:
+    def _run_stage(self, block: plan.Block) -> Generator[events.Event, None, resume.FinishedBlock]:
         """Runs a block from its start or from a snapshot; gives events, returns what it leaves."""
         task = self._task(block)
         begin = functools.partial(self._begin, block, task)
@@ -264,25 +258,53 @@ class Run(Iterator[Event]):
                 self._programs, self._size, self._saved, block, shapes
             )
         if self._running is None:
-            self._running = resume.RunningBlock(block, 0, begin(), 0.0)
+            draw = functools.partial(self._programs.initial, task)
+            if pace.INITIAL not in self._pace.compiled:  # Else `begin` would compile two at once.
+                yield from self._first(pace.INITIAL, draw)
+            state = yield from self._first(pace.start_name(block.stage.kind), begin)
+            self._running = resume.RunningBlock(block, 0, state, 0.0)
+            del state
         if self._runner.steps(block.stage):
             yield from self._advance(self._running, task)
         else:  # So that a caller can react between any two blocks.
-            yield self._progress(block)
+            yield self._progress(block, 0)
         return (yield from self._end(task))
 
-    def _end(self, task: training.Task) -> Generator[Event, None, resume.FinishedBlock]:
+    def _first(self, program: str, call: Callable[[], _T]) -> Generator[events.Event, None, _T]:
+        """Calls; if for the first time, says so before and after, for that compiles."""
+        if program in self._pace.compiled:
+            return call()
+        yield events.Compiling(program)
+        begun = time.perf_counter()
+        result: _T = jax.block_until_ready(call())
+        yield self._compiled(program, time.perf_counter() - begun)
+        return result
+
+    def _compiled(self, program: str, seconds: float) -> events.Compiled:
+        self._pace.compiled[program] = seconds
+        self._watch.take_out(seconds)
+        return events.Compiled(program, seconds)
+
+    def _end(self, task: training.Task) -> Generator[events.Event, None, resume.FinishedBlock]:
         """The rows of the lanes that end with the running block; returns what followers need."""
-        ended, self._running = self._running, None
-        assert ended is not None
-        runner, block, state = self._runner, ended.block, ended.state
+        assert self._running is not None
+        runner, block, state = self._runner, self._running.block, self._running.state
         keep = ("center", "radii", "model_state", "curve", "losses", "diverged", "recorded")
         aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
         read: Any = state._replace(**aside)
         outcome: Any = ()
         if any(block.lanes):
-            outcome = self._programs.finish(state, task, runner.data, runner.test)
-        read, outcome = jax.device_get((read, outcome))
+            given = (state, task, runner.data, runner.test)
+            compile_it = functools.partial(self._programs.compile_finish, *given)
+            yield from self._first(pace.FINISH, compile_it)
+            begun = time.perf_counter()
+            outcome = jax.device_get(self._programs.finish(*given))
+            seconds = time.perf_counter() - begun
+            self._pace.add_finish(seconds)
+            self._watch.take_out(seconds)
+            del given, compile_it  # They hold the state.
+        ended, self._running = self._running, None
+        read = jax.device_get(read)
         finished = resume.FinishedBlock(block, state.weights, state.scores, [])
         seconds, steps = ended.seconds / sum(block.needed), runner.steps(block.stage)
         del state, ended
@@ -299,37 +321,46 @@ class Run(Iterator[Event]):
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
                 left = (own.center, ours.weights, ours.mask, own.model_state)
-                self._ready.append(Finished(lane, row, *left))
+                self._ready.append(events.Finished(lane, row, *left))
+                self._lanes += 1
         while self._ready:
             yield self._ready.popleft()
         return finished
 
-    def _advance(self, running: resume.RunningBlock, task: training.Task) -> Iterator[Progress]:
+    def _advance(self, running: resume.RunningBlock, task: training.Task) -> Iterator[events.Event]:
         """Takes the steps of a block, slice by slice."""
         block, step, state, spent = running
-        kind, total, pace = block.stage.kind, self._runner.steps(block.stage), self._runner.pace
+        kind, total = block.stage.kind, self._runner.steps(block.stage)
+        program, slices = pace.advance_name(kind), self._pace.slices
         del running
         active = sum(block.needed)
         self._all -= active * step
         while step < total:
+            # The first slice has no steps: it compiles. The second is short: it tells the speed.
+            compiles = program not in self._pace.compiled
+            until = step if compiles else min(total, step + slices.get(kind, _FIRST_SLICE))
+            if compiles:
+                yield events.Compiling(program)
             # Its arrays are given away: if the slice fails there is nothing to snapshot.
             self._running = None
-            # The first slice has no steps: it compiles. The second is short: it tells the speed.
-            until = min(total, step + pace.get(kind, 0))
             begun = time.perf_counter()
             state = self._programs.advance(kind, state, task, self._runner.data, step, until, total)
             jax.block_until_ready(state.diverged)
             seconds = time.perf_counter() - begun
-            if kind in pace:
+            if not compiles:
                 spent += seconds
                 self._seconds += seconds
-                pace[kind] = max(1, int(self._runner.slice_seconds * (until - step) / seconds))
-            else:
-                pace[kind] = _FIRST_SLICE
+                self._pace.add_steps(block, until - step, seconds)
+                self._watch.take_out(seconds)
+                slices[kind] = max(1, int(self._runner.slice_seconds * (until - step) / seconds))
             self._taken += active * (until - step)
             step = until
             self._running = resume.RunningBlock(block, step, state, spent)
-            yield self._progress(block)
+            if compiles:
+                yield self._compiled(program, seconds)
+            yield self._progress(block, step)
 
-    def _progress(self, block: plan.Block) -> Progress:
-        return Progress(block.stage.kind.name, self._taken, self._all, self._seconds)
+    def _progress(self, block: plan.Block, step: int) -> events.Progress:
+        left = self._pace.left(list(self._todo), self._runner.steps, step)
+        counts = (self._taken, self._all, self._seconds, self._lanes, self._all_lanes)
+        return events.Progress(block.stage.kind.name, *counts, left)

@@ -87,14 +87,14 @@ def test_bad_flags_are_one_line_and_touch_nothing(tmp_path, monkeypatch, capsys,
 def test_flags_become_what_the_config_says():
     config, machine = flags.read(
         [
-            *("--eps=0, 0.5,inf", "--augment", "--noprogress", "--out=none", "--cpu_devices=3"),
+            *("--eps=0, 0.5,inf", "--augment", "--progress=quiet", "--out=none", "--cpu_devices=3"),
             *("--prune_optimizer=adam", "--prune_schedule=linear"),
         ],
         [image_flags.Config(), program.Machine()],
         {},
     )
     assert config.eps == (0.0, 0.5, float("inf"))
-    assert config.train.augment is True and config.progress is False and config.out is None
+    assert config.train.augment is True and config.progress == "quiet" and config.out is None
     assert machine.cpu_devices == 3
     assert config.train == training.TrainConfig(
         augment=True, prune_optimizer="adam", prune_schedule="linear"
@@ -217,6 +217,12 @@ def test_the_table_fits_80_columns_or_is_what_was_asked_for(plain, tmp_path, cap
     assert "6 lanes, 0 to run" in said.err and "results.jsonl" in said.err
 
 
+def test_a_quiet_study_prints_its_table_alone(tmp_path, capsys):
+    assert small_study.main(tmp_path, progress="quiet", **small_study.SHORT) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("lenet on digits: accuracy in %")
+
+
 def test_a_table_of_another_form_is_refused(tmp_path, capsys):
     assert small_study.main(tmp_path / "run", table="tall") == 2
     wanted = "error: --table=tall: expected one of auto, wide, narrow, csv.\n"
@@ -227,7 +233,15 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
     # A new flag that changes numbers must not be filed under places by accident: this is the list.
     axes = {"method", "eps", "sparsity", "seeds", "seed"}
     places = {"preset", "data_dir", "mirror", "offline", "out", "keep_tickets", "ticket_bits"}
-    places |= {"max_lanes", "checkpoint_minutes", "lock", "progress", "table", "show_pruned"}
+    places |= {
+        "max_lanes",
+        "checkpoint_minutes",
+        "lock",
+        "progress",
+        "table",
+        "show_pruned",
+        "tensorboard",
+    }
     places |= {"distributed", "coordinator", "processes", "process"}
     settings = set(image_flags.Config().make_study("any", print).settings)
     assert not settings & (axes | places)

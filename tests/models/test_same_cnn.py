@@ -156,6 +156,18 @@ def test_random_streams_are_no_state(library):
     assert len(leaves) == {"nnx": 2, "equinox": 3}[library]  # With a count of its batches.
 
 
+def final_state(problem, seed):
+    """What `joint` leaves of a model's state, in one program of its own."""
+    task = training.lane_task(problem, training.lane_shapes(problem), seed, 0.03, 0.5)
+    task = task._replace(key=jax.random.key(task.key))
+    arrays, _ = training.lane_data(tiny.dataset())
+    origin = alone.jitted(training.initial, problem)(task.key, task.scale)
+    begin = (origin.weights, origin.scores)
+    state = alone.jitted(training.start, problem, methods.JOINT)(task, begin, origin)
+    advance = alone.jitted(training.advance, problem, methods.JOINT)
+    return advance(state, task, arrays, 0, 12, 12).model_state
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("library", same_cnn.LIBRARIES)
 def test_a_ticket_holds_the_running_statistics_of_its_network(library, tmp_path):
@@ -173,6 +185,7 @@ def test_a_ticket_holds_the_running_statistics_of_its_network(library, tmp_path)
     begun = state_of(library)
     assert jax.tree.structure(kept.state) == jax.tree.structure(begun)
     assert right(kept.state) == pytest.approx(row["test_accuracy"], abs=1e-6)
+    tiny.assert_same_bits(kept.state, final_state(study.problem, 0))
     assert tiny.largest_difference(kept.state, begun) > 0.01
     lth_jax.tickets.export_ticket(tmp_path / "all.safetensors", kept)
     names = set(safetensors.numpy.load_file(tmp_path / "all.safetensors"))

@@ -14,7 +14,7 @@ import pytest
 import small_study
 
 from lth_jax import sweep
-from lth_jax.sweep import runner as sweep_runner
+from lth_jax.sweep import events
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def interrupt(monkeypatch):
                 signal.raise_signal(signal.SIGTERM)
             return progress(*fields)
 
-        monkeypatch.setattr(sweep_runner, "Progress", noticed)
+        monkeypatch.setattr(events, "Progress", noticed)
 
     yield after
 

@@ -100,7 +100,7 @@ def test_vmap_agrees_to_rounding():
     runner = sweep.Runner(tiny.problem(), tiny.dataset(), "vmap")
     flips = 0
     for event in runner.run(wanted):
-        if isinstance(event, sweep.Progress):
+        if not _ends(event):
             continue
         mapped = finished[event.lane]
         assert event.row["strategy"] == "vmap" and mapped.row["strategy"] == "map"

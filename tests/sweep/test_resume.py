@@ -14,7 +14,7 @@ import tiny
 
 from lth_jax import sweep, training
 from lth_jax.runs import checkpoints, results
-from lth_jax.sweep import plan, rows, snapshots
+from lth_jax.sweep import events, plan, rows, snapshots
 from lth_jax.sweep import runner as sweep_runner
 
 WANTED = plan.lanes(["perturb_then_prune", "prune"], [0.0, 0.03], [0.5, 0.75], [0, 1])
@@ -38,7 +38,7 @@ def finish(runner, wanted=WANTED, done=(), saved=()):
     for event in runner.run(wanted, set(done), saved):
         if isinstance(event, sweep.Finished):
             finished[event.lane] = event
-        else:
+        elif isinstance(event, sweep.Progress):
             steps = event.lane_steps
     return finished, steps
 
@@ -55,9 +55,8 @@ def interrupted(cut):
     for event in run:
         if isinstance(event, sweep.Finished):
             finished[event.lane] = event
-            continue
-        slices += 1
-        if slices == cut:
+        slices += isinstance(event, sweep.Progress)
+        if slices == cut and isinstance(event, sweep.Progress):
             return finished, run.snapshot()
     raise AssertionError("the grid ended before the cut")
 
@@ -139,7 +138,8 @@ def test_a_snapshot_of_another_program_is_not_used(whole):
         snapshot._replace(arrays={n: a.astype(np.float16) for n, a in snapshot.arrays.items()}),
     ):
         run = grid_of().run(WANTED, saved=[other])
-        assert next(run).lane_steps == 0 and run.snapshot().step == 0
+        first = next(event for event in run if isinstance(event, sweep.Progress))
+        assert first.lane_steps == 0 and run.snapshot().step == 0
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -155,7 +155,7 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, capsys, monkeyp
 
     before = signal.getsignal(getattr(signal, name))
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_runner, "Progress", noticed)
+        patch.setattr(events, "Progress", noticed)
         assert small_study.main(tmp_path / "cut") == 128 + getattr(signal, name)
     assert signal.getsignal(getattr(signal, name)) is before
     assert capsys.readouterr().err == f"stopped by {name}: the same command continues\n"
@@ -196,7 +196,7 @@ def test_a_signal_between_blocks_without_steps_is_heard(tmp_path, capsys, monkey
 
     still = {"method": "prune", "prune_epochs": "0", "perturb_epochs": "0"}
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_runner, "Progress", noticed)
+        patch.setattr(events, "Progress", noticed)
         assert small_study.main(tmp_path, **still) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM: the same command continues\n"
     assert not (tmp_path / "results.jsonl").exists()

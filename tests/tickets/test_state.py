@@ -58,6 +58,7 @@ def test_what_a_ticket_cannot_hold_is_refused(state, said, tmp_path):
     [
         {"dtype": "object"},
         {"dtype": ["float32"]},
+        {"dtype": "M8[s]", "shape": [1]},
         {"shape": [-1, 2]},
         {"shape": [2**40, 2**40]},
         {"shape": [3]},
