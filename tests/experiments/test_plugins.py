@@ -42,6 +42,7 @@ PLUGIN = """
     training.register(lth_jax.Method("late", (lth_jax.Stage(methods.JOINT, True, False),)))
 """
 OWN = {"dataset": "faint", "model": "linear", "pruner": "popup", "method": "late", "width": "1"}
+OWN |= {"cpu_devices": "2"}
 OWN |= {
     "plugin": "of_another",
     "seeds": "1",
