@@ -67,10 +67,7 @@ def frozen(
 
     def init(key: jax.Array, weights: chex.ArrayTree) -> chex.ArrayTree:
         key_live, key_frozen = jax.random.split(key)
-        live, treedef = jax.tree.flatten(popup.init(key_live, weights))
-        keys = jax.random.split(key_frozen, len(live))
-        scores = [_freeze(*pair, part) for pair in zip(keys, live, strict=True)]
-        return jax.tree.unflatten(treedef, scores)
+        return _freeze(key_frozen, popup.init(key_live, weights), part)
 
     def mask(
         scores: chex.ArrayTree, kept: chex.ArrayTree, state: FrozenState | None = None
@@ -87,15 +84,7 @@ def frozen(
         del key
         marks = mask(scores, kept, state)
         base.check_trees(weights, scores, marks)
-
-        def one(w: jax.Array, s: jax.Array | None, m: jax.Array) -> jax.Array:
-            if s is None:
-                return w
-            slope = jnp.where(is_frozen(s), jnp.zeros_like(w), w * jnp.sign(s))
-            value = jnp.where(m, w, jnp.zeros_like(w))
-            return surrogate.surrogate(value, (w, s), (m.astype(w.dtype), slope))
-
-        return jax.tree.map(one, weights, scores, marks)
+        return jax.tree.map(_masked, weights, scores, marks)
 
     def init_state(
         key: jax.Array, weights: chex.ArrayTree, scores: chex.ArrayTree, kept: chex.ArrayTree
@@ -112,12 +101,7 @@ def frozen(
         state: FrozenState,
     ) -> tuple[chex.ArrayTree, chex.ArrayTree, FrozenState]:
         del key, step
-        # Decay moves frozen scores, too; and no other score may come to look like one.
-        scores = jax.tree.map(
-            lambda first, s: jnp.where(is_frozen(first), first, jnp.clip(s, -_LIMIT, _LIMIT)),
-            state.scores,
-            scores,
-        )
+        scores = jax.tree.map(_as_marked, state.scores, scores)
         return weights, scores, FrozenState(state.scores, select(scores, kept))
 
     return popup._replace(
@@ -135,7 +119,29 @@ def is_frozen(scores: jax.Array) -> jax.Array:
     return jnp.abs(scores) > _LIMIT
 
 
-def _freeze(key: jax.Array, scores: jax.Array, part: Fraction) -> jax.Array:
+def _masked(w: jax.Array, s: jax.Array | None, mask: jax.Array) -> jax.Array:
+    """A leaf of the network, without a gradient to frozen scores."""
+    if s is None:
+        return w
+    slope = jnp.where(is_frozen(s), jnp.zeros_like(w), w * jnp.sign(s))
+    value = jnp.where(mask, w, jnp.zeros_like(w))
+    return surrogate.surrogate(value, (w, s), (mask.astype(w.dtype), slope))
+
+
+def _as_marked(first: jax.Array, scores: jax.Array) -> jax.Array:
+    """Decay moves frozen scores, too; and no other score may come to look like one."""
+    return jnp.where(is_frozen(first), first, jnp.clip(scores, -_LIMIT, _LIMIT))
+
+
+def _freeze(key: jax.Array, scores: chex.ArrayTree, part: Fraction) -> chex.ArrayTree:
+    """Scores, of which a share of every leaf is made marks."""
+    leaves, treedef = jax.tree.flatten(scores)
+    keys = jax.random.split(key, max(len(leaves), 1))
+    marked = [_freeze_leaf(k, leaf, part) for k, leaf in zip(keys, leaves, strict=False)]
+    return jax.tree.unflatten(treedef, marked)
+
+
+def _freeze_leaf(key: jax.Array, scores: jax.Array, part: Fraction) -> jax.Array:
     """Puts marks in a random order at exactly floor(n·part) random places."""
     key_where, key_order = jax.random.split(key)
     count = scores.size * part.numerator // part.denominator

@@ -70,23 +70,14 @@ def gem_miner(
         del key
         allowed = mask(scores, kept, state)
         base.check_trees(weights, scores, allowed)
-
-        def one(w: jax.Array, s: jax.Array | None, m: jax.Array) -> jax.Array:
-            if s is None:
-                return w
-            stays = m & (s >= 0.5)
-            value = jnp.where(stays, w, jnp.zeros_like(w))
-            return surrogate.surrogate(value, (w, s), (stays.astype(w.dtype), w))
-
-        return jax.tree.map(one, weights, scores, allowed)
+        return jax.tree.map(_rounded, weights, scores, allowed)
 
     def init_state(
         key: jax.Array, weights: chex.ArrayTree, scores: chex.ArrayTree, kept: chex.ArrayTree
     ) -> GemState:
         del key, weights
         alive = jax.tree.map(lambda s: jnp.ones(s.shape, bool), scores)
-        counts = jax.tree.map(lambda k: jnp.asarray(k, jnp.int32), kept)
-        return GemState(alive, counts, mask(scores, kept))
+        return GemState(alive, _counts(kept), mask(scores, kept))
 
     def after_step(
         key: jax.Array,
@@ -99,12 +90,8 @@ def gem_miner(
         del key, step
         scores = _within(scores, state.alive)
         top = mask(scores, kept)
-        counts = jax.tree.map(lambda k: jnp.asarray(k, jnp.int32), kept)
-        fell = jax.tree.map(lambda new, old: new < old, counts, state.kept)
-        if selection.is_global(kept):
-            fell = jax.tree.map(lambda s: fell, scores)
-        alive = jax.tree.map(lambda a, m, f: a & (m | ~f), state.alive, top, fell)
-        return weights, _within(scores, alive), GemState(alive, counts, top)
+        alive = _still_alive(state, top, _counts(kept))
+        return weights, _within(scores, alive), GemState(alive, _counts(kept), top)
 
     return popup._replace(
         name="gem_miner",
@@ -114,6 +101,29 @@ def gem_miner(
         init_state=init_state,
         after_step=after_step,
     )
+
+
+def _rounded(w: jax.Array, s: jax.Array | None, allowed: jax.Array) -> jax.Array:
+    """A leaf of the network in training."""
+    if s is None:
+        return w
+    stays = allowed & (s >= 0.5)
+    value = jnp.where(stays, w, jnp.zeros_like(w))
+    return surrogate.surrogate(value, (w, s), (stays.astype(w.dtype), w))
+
+
+def _counts(kept: chex.ArrayTree) -> chex.ArrayTree:
+    found: chex.ArrayTree = jax.tree.map(lambda k: jnp.asarray(k, jnp.int32), kept)
+    return found
+
+
+def _still_alive(state: GemState, top: chex.ArrayTree, counts: chex.ArrayTree) -> chex.ArrayTree:
+    """Where the count fell, only what is among the top."""
+    fell = jax.tree.map(lambda new, old: new < old, counts, state.kept)
+    if selection.is_global(counts):
+        fell = jax.tree.map(lambda m: fell, top)
+    found: chex.ArrayTree = jax.tree.map(lambda a, m, f: a & (m | ~f), state.alive, top, fell)
+    return found
 
 
 def _within(scores: chex.ArrayTree, alive: chex.ArrayTree) -> chex.ArrayTree:
