@@ -12,6 +12,7 @@ from lth_jax.training import config as train_config
 setting = cli.setting
 # With searched odd layers, or a count that falls, only these: what the others do was seen without.
 _SEARCHES = ("prune_longer", "perturb_then_prune", "joint")
+_METHODS = (*_SEARCHES, "random_then_prune", "random_mask_then_perturb", "dense")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,21 +27,28 @@ class Config:
         ("constant", "exponential"), "How the kept count gets to its end, a list."
     )
     method: tuple[str, ...] = setting(
-        tuple(training.METHODS),
+        _METHODS,
         f"List of {', '.join(training.METHODS)}; but for given odd layers and a constant count "
         f"only those of {', '.join(_SEARCHES)}.",
     )
-    eps: tuple[float, ...] = setting((0.0, 0.01, 0.1), "Values of ε.")
+    eps: tuple[float, ...] = setting((0.01, 0.1), "Values of ε; tickets are planted at 0, too.")
     kept: tuple[int, ...] = setting(
-        (1, 2, 4, 10), "Candidates kept per weight of the target: the density is that of --copies."
+        (2, 4), "Candidates kept per weight of the target: the density is that of --copies."
     )
-    copies: int = setting(20, "Candidates per weight of the target, 2 to 40.")
+    copies: int = setting(16, "Candidates per weight of the target, 2 to 40.")
     seeds: int = setting(5, "Random networks; each is searched with an order of data of its own.")
     seed: int = setting(0, "The first seed.")
     steps: int = setting(10_000, "Adam steps of the network that is hidden, 128 points each.")
     target_seed: int = setting(0, "Seed of its initial weights and batches.")
     train: training.TrainConfig = training.TrainConfig(
-        perturb_epochs=15, prune_epochs=15, batch_size=64
+        perturb_epochs=20,
+        prune_epochs=20,
+        batch_size=64,
+        perturb_optimizer="adam",
+        perturb_lr=3e-4,
+        prune_optimizer="adam",
+        prune_lr=1e-4,
+        prune_decay=0.0,
     )
     strategy: Literal["auto", "map", "vmap"] = setting("vmap", "As of the image studies.")
     max_lanes: int = setting(60, "Most lanes held in memory at once.")

@@ -97,7 +97,7 @@ def add(
         pruner_for(network),
         dataclasses.replace(config.train, kept_schedule=variant.count),
         out=folder / "_".join(variant),
-        name=f"planted {variant.task}",
+        name=f"planted_{variant.task}",
         strategy=config.strategy,
         max_lanes=config.max_lanes,
         keep_tickets=True,
@@ -107,7 +107,7 @@ def add(
     plants = _Plants(config, task, variant, network, made.problem)
     asked = []
     for seed in seeds:
-        for eps in config.eps:
+        for eps in sorted({0.0, *config.eps}):  # At 0 for methods without an ε.
             for kept in config.kept:
                 cell = Cell(variant.task, variant.odd, None, PLANTED, eps, kept, seed)
                 if cell not in there:

@@ -13,16 +13,22 @@ from lth_jax.training import criteria
 
 TaskName = Literal["relu", "circle", "helix", "digits"]
 TASKS: tuple[TaskName, ...] = typing.get_args(TaskName)
-# Hidden units of each layer of the network that is hidden.
-_HIDDEN: dict[str, tuple[int, ...]] = {
-    "relu": (16,),
-    "circle": (16, 16),
-    "helix": (32, 32),
-    "digits": (16,),
+_RATE = 0.01  # Of their training by Adam.
+
+
+class _Shape(NamedTuple):
+    """Of a network that is hidden."""
+
+    hidden: tuple[int, ...]  # units of each layer
+    largest: float  # weight; the layers' scale is twice that
+
+
+_SHAPES: dict[str, _Shape] = {
+    "relu": _Shape((16,), 2.0),
+    "circle": _Shape((16, 16), 1.0),
+    "helix": _Shape((24, 24), 1.0),
+    "digits": _Shape((16,), 1.0),
 }
-
-
-_RATE = 0.01  # Of its training by Adam.
 
 
 class Task(NamedTuple):
@@ -56,8 +62,15 @@ def load(name: TaskName, steps: int, seed: int) -> Task:
         dataset = toys.make(name)
     key = numerics.key(seed)
     train = dataset.train
-    inputs = _inputs(dataset, train)
-    target = targets.trained(key, inputs, train.labels, _HIDDEN[name], steps, learning_rate=_RATE)
+    target = targets.trained(
+        key,
+        _inputs(dataset, train),
+        train.labels,
+        _SHAPES[name].hidden,
+        steps,
+        learning_rate=_RATE,
+        largest=_SHAPES[name].largest,
+    )
     return Task(dataset, target, _inputs(dataset, dataset.test))
 
 

@@ -82,6 +82,7 @@ def trained(
     steps: int,
     batch: int = 128,
     learning_rate: float = 3e-3,
+    largest: float | None = None,
 ) -> Weights:
     """A bias-free ReLU network trained by Adam on random batches, its rate falling as a cosine.
 
@@ -94,6 +95,7 @@ def trained(
         steps: Gradient steps.
         batch: Images per step, drawn with replacement.
         learning_rate: Of the first step.
+        largest: Weights are clipped to this size after each step; None leaves them.
 
     Returns:
         Weight matrices [out, in], float32.
@@ -125,7 +127,10 @@ def trained(
             weights, state = carry
             at = jax.random.randint(jax.random.fold_in(key, number), (batch,), 0, len(x))
             updates, state = optimizer.update(jax.grad(loss)(weights, x[at], y[at]), state)
-            return optax.apply_updates(weights, updates), state
+            moved = optax.apply_updates(weights, updates)
+            if largest is not None:
+                moved = jax.tree.map(lambda w: jnp.clip(w, -largest, largest), moved)
+            return moved, state
 
         carry = (weights, optimizer.init(weights))
         final: list[jax.Array] = jax.lax.fori_loop(0, steps, step, carry)[0]

@@ -128,9 +128,11 @@ def _after(step: Any, shape: axes.Shape, values: Sequence[_Value], uses: dict[Pa
         return _product(params["dimension_numbers"], shapes, values, uses)
     if name == "conv_general_dilated":
         return _convolved(params, shape, values, uses)
+    first = values[0]
+    if name == "gather" and not isinstance(first, _Activation) and not _has_channels(values):
+        return _Activation(axes.of_no_image(shape))  # Rows of an embedding, by their numbers.
     if name in _SCRAMBLES or _UNKNOWN in values:
         return _UNKNOWN
-    first = values[0]
     if isinstance(first, _Activation) and first.axes is not None:
         if name in axes.MOVES:
             return _Activation(axes.MOVES[name](first.axes, params, shape))
@@ -138,6 +140,13 @@ def _after(step: Any, shape: axes.Shape, values: Sequence[_Value], uses: dict[Pa
             left = tuple(a for i, a in enumerate(first.axes) if i not in params["axes"])
             return _Activation(left)
     return _entrywise(shape, values, shapes)
+
+
+def _has_channels(values: Sequence[_Value]) -> bool:
+    """Whether some activation may stand in another order where channels come first."""
+    found = [value.axes for value in values if isinstance(value, _Activation)]
+    parts = [part for each in found if each is not None for axis in each for part in axis]
+    return None in found or any(part.kind == axes.CHANNEL and part.size > 1 for part in parts)
 
 
 def _made_of_weights(

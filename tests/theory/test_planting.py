@@ -3,13 +3,14 @@
 import itertools
 from fractions import Fraction
 
+import jax
 import numpy as np
 import pytest
 import rationals
 
 from lth_jax.masks import selection
 from lth_jax.perturb import rounding
-from lth_jax.theory import planting
+from lth_jax.theory import planting, targets
 from lth_jax.theory.construction import error_search, random_network
 from lth_jax.theory.subset_sum import of_size, solvers
 
@@ -203,3 +204,17 @@ def test_the_models_name_and_layout_are_those_of_theorem_2():
         "planted",
         "planted_searched",
     ]
+
+
+def test_a_target_meets_numbers_with_weights_of_bounded_size():
+    x = points()
+    labels = np.float32(x[:, :1] + 0.5 * x[:, 1:2])
+    free = targets.trained(jax.random.key(0), x, labels, (16,), 300, learning_rate=0.02)
+    assert [w.shape for w in free] == [(16, 3), (1, 16)]
+    error = error_search.target_output(free, x.astype(np.float64)) - labels
+    assert np.square(error).mean() < 0.01  # 0.2 without training
+    bounded = targets.trained(
+        jax.random.key(0), x, labels, (16,), 300, learning_rate=0.02, largest=0.5
+    )
+    sizes = [np.abs(w).max() for w in bounded]
+    assert max(sizes) == 0.5 < max(np.abs(w).max() for w in free)

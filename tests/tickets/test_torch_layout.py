@@ -183,6 +183,22 @@ def test_attention_kernels_become_matrices(tmp_path):
     agree(F.linear(x, read["Dense_0.weight"], read["Dense_0.bias"]), logits)
 
 
+class Tokens(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Embed(5, 6)(x.astype(jnp.int32).reshape(len(x), -1))
+        x = nn.Dense(4)(x + nn.Embed(6, 6)(jnp.arange(6)[None]))
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+def test_embeddings_are_read_by_number(tmp_path):
+    model = models.from_flax(Tokens(), jax.ShapeDtypeStruct((1, 2, 3, 1), jnp.float32))
+    logits, images, read = exported(tmp_path / "a", model, (2, 3, 1))
+    x = read["Embed_0.weight"][images.astype(int).reshape(len(images), -1)]
+    x = F.linear(x + read["Embed_1.weight"], read["Dense_0.weight"], read["Dense_0.bias"])
+    agree(F.linear(F.flatten(x), read["Dense_1.weight"], read["Dense_1.bias"]), logits)
+
+
 class Upward(nn.Module):
     @nn.compact
     def __call__(self, x):

@@ -202,7 +202,10 @@ def layer_scale(weights: npt.NDArray[np.float64], kind: Kind) -> float:
     """What a target layer is divided by to fit the candidates: 1 if max |w| <= unit/2.
 
     The unit is the candidates' half-range (uniform: 1) or standard deviation. Rounded up to 8
-    bits, so that scale times a float32 is exact in float64.
+    bits, so that scale times a float32 is exact in float64. Never below 1, for smaller weights:
+    theorem 2 has no scale, and a finer one would be a number more that is fitted to the target, a
+    gain of at most log2(1 / scale) candidates per weight. A target's layers can be multiplied by
+    numbers whose product is 1 beforehand, and then nothing is lost unless Π 2 max |w| < 1.
     """
     unit = math.sqrt(2 / weights.shape[1]) if kind == "kaiming" else 1.0
     fraction, exponent = math.frexp(max(1.0, 2 * float(np.abs(weights).max()) / unit))
