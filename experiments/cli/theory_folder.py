@@ -48,8 +48,8 @@ def own_folder(
         InputError: If it cannot be written or belongs to other settings; nothing is touched then.
         RunError: If another process holds it.
     """
-    values = dataclasses.asdict(config)
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    values = _flat(dataclasses.asdict(config))
+    defaults = _flat({f.name: _plain(f.default) for f in dataclasses.fields(config)})
     settings = {name: value for name, value in values.items() if name not in aside}
     run_id = runs.identity({**settings, **facts}, {**defaults, **dict.fromkeys(facts)})
     path = pathlib.Path(config.out or f"runs/{study}-{run_id}")
@@ -59,3 +59,17 @@ def own_folder(
     with runs.locked(path, config.lock == "wait", lambda line: print(line, file=sys.stderr)):
         runs.Folder(path, described, defaults=defaults)
         yield path
+
+
+def _plain(default: Any) -> Any:
+    """A field's default, one that holds settings of its own as a dict."""
+    nested = dataclasses.is_dataclass(default) and not isinstance(default, type)
+    return dataclasses.asdict(default) if nested else default
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by their own names, as their flags are, each with a default of its own."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= value if isinstance(value, dict) else {name: value}
+    return found
