@@ -117,6 +117,9 @@ def test_registered_names_are_what_rows_say_and_are_known_by_their_programs(tmp_
         lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path)
     with pytest.raises(lth_jax.InputError, match="plugins must be a list, got 'here'"):
         lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, plugins="here")
+    for model, pruner, own in (("lenet", "magnitude", True), ("lenet", "edge_popup", False)):
+        study = lth_jax.Study(model, tiny.dataset(), pruner, tiny.CONFIG, tmp_path / "other")
+        assert ("program" in study.config) == own
     with pytest.raises(lth_jax.InputError, match="^scope: pruner 'magnitude' takes none"):
         lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, scope="global")
 

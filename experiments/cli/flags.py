@@ -224,7 +224,6 @@ def early(argv: Sequence[str], name: str, flag: Flag) -> Any:
         InputError: If its value does not fit.
     """
     given = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
-    given.set_gnu_getopt(True)  # Goes on behind the value of "--flag value".
     absl_flags.DEFINE_string(name, None, flag.help, flag_values=given)
     try:
         given(["study", *argv], known_only=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from lth_jax import errors
@@ -58,19 +59,25 @@ def tree_kept(scores: chex.ArrayTree, sparsity: Any, scope: Scope = "tensor") ->
 
     Args:
         scores: Tree of arrays or shapes, None where nothing is pruned.
-        sparsity: Fraction removed, see `kept_count`.
+        sparsity: Fraction removed, see `kept_count`; or a list of k of them, to jax.vmap over.
         scope: "tensor" prunes every tensor to the same sparsity, "global" ranks all together.
 
     Returns:
-        Tree of ints like scores ("tensor"), or one int ("global").
+        Tree of ints like scores ("tensor"), or one int ("global"); of a list, [k] int32 arrays.
 
     Raises:
         ValueError: If scope is unknown or sparsity is not in [0, 1].
     """
     check_scope(scope)
+
+    def count(n: int) -> Any:
+        if isinstance(sparsity, list | tuple):
+            return np.array([kept_count(n, each) for each in sparsity], np.int32)
+        return kept_count(n, sparsity)
+
     if scope == "tensor":
-        return jax.tree.map(lambda leaf: kept_count(leaf.size, sparsity), scores)
-    return kept_count(sum(leaf.size for leaf in jax.tree.leaves(scores)), sparsity)
+        return jax.tree.map(lambda leaf: count(leaf.size), scores)
+    return count(sum(leaf.size for leaf in jax.tree.leaves(scores)))
 
 
 def check_scope(scope: Scope) -> None:

@@ -42,6 +42,7 @@ PLUGIN = """
     training.register(lth_jax.Method("late", (lth_jax.Stage(methods.JOINT, True, False),)))
 """
 OWN = {"dataset": "faint", "model": "linear", "pruner": "popup", "method": "late", "width": "1"}
+OWN |= {"cpu_devices": "2"}
 OWN |= {
     "plugin": "of_another",
     "seeds": "1",
@@ -168,7 +169,11 @@ def test_a_folder_is_of_one_program_whatever_the_plugin_calls_it(write, capsys, 
         ("SLOPE = 1.0", "SLOPE = 2.0", "program"),
         ("full.mean / 2", "full.mean / 3", "arrays_sha256"),
         ("edge_popup(scope,", "edge_popup(scope, score_bound=lambda path, leaf: .5,", "program"),
-        ("methods.JOINT, True, False", "methods.PERTURB, True, False", "'late' was another one"),
+        (
+            "methods.JOINT, True, False",
+            "methods.PERTURB_MASKED, True, False",
+            "'late' was another one",
+        ),
     ):
         assert old in PLUGIN
         for registry in registered.REGISTRIES:
@@ -177,7 +182,6 @@ def test_a_folder_is_of_one_program_whatever_the_plugin_calls_it(write, capsys, 
         del sys.modules["of_another"]
         write("of_another", PLUGIN.replace(old, new))
         capsys.readouterr()
-        changed = {"sparsity": ""} if "PERTURB" in new else {}
-        assert small_study.main(out, **OWN | changed) == 2, new
+        assert small_study.main(out, **OWN) == 2, new
         assert said in capsys.readouterr().err
         assert small_study.tree(out) == before

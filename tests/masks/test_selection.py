@@ -209,6 +209,26 @@ def test_tree_kept_follows_the_scope():
         selection.tree_kept(scores, 0.5, "layer")
 
 
+def test_numbers_of_a_list_of_sparsities_are_those_of_each_and_are_mapped_over():
+    scores = {"a": jnp.zeros((6, 5)), "b": jnp.arange(7.0), "none": None}
+    sparsity = [0.5, "1/3", 0.999, 0]
+    for scope in ("tensor", "global"):
+        each = [selection.tree_kept(scores, s, scope) for s in sparsity]
+        all_of_them = selection.tree_kept(scores, sparsity, scope)
+        stacked = jax.tree.map(lambda *n: np.array(n, np.int32), *each)
+        jax.tree.map(np.testing.assert_array_equal, all_of_them, stacked)
+        masks = jax.vmap(selection.tree_topk_mask, (None, 0))(scores, all_of_them)
+        for place, kept in enumerate(each):
+            ours = jax.tree.map(lambda m, i=place: m[i], masks)
+            jax.tree.map(
+                np.testing.assert_array_equal, ours, selection.tree_topk_mask(scores, kept)
+            )
+    with pytest.raises(ValueError, match=r"got shape \(2,\) at"):
+        selection.tree_topk_mask(scores, selection.tree_kept(scores, [0.5, 0.9]))
+    with pytest.raises(ValueError, match="sparsity must be a number"):
+        selection.tree_kept(scores, [0.5, [0.9]])
+
+
 def test_masked_weights_are_the_weights_or_zero_bit_for_bit():
     weights = {"w": jnp.asarray([np.inf, 1e-45, -0.1, np.nan]), "bias": jnp.ones(2)}
     mask = {"w": jnp.asarray([False, True, True, False]), "bias": None}
