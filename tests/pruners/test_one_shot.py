@@ -98,8 +98,9 @@ def test_synflow_keeps_what_rounds_by_hand_keep(scope):
     found = jax.device_get(pruner.mask(scores, kept))
     w = float64(weights())
     mask = {leaf: np.ones(shape, bool) for leaf, shape in by_hand.SHAPES.items()}
+    lasted = {leaf: np.full(shape, rounds) for leaf, shape in by_hand.SHAPES.items()}
     for i in range(rounds):
-        flow = flow_by_hand(w, mask)
+        before, flow = mask, flow_by_hand(w, mask)
         flow = {leaf: np.where(mask[leaf], flow[leaf], -1) for leaf in flow}
 
         def count(n, end, i=i):
@@ -114,8 +115,11 @@ def test_synflow_keeps_what_rounds_by_hand_keep(scope):
             mask = {leaf: p.reshape(flow[leaf].shape) for leaf, p in zip(flow, parts, strict=True)}
         else:
             mask = {leaf: by_hand.top(f, count(f.size, kept[leaf])) for leaf, f in flow.items()}
+        for leaf, m in mask.items():
+            lasted[leaf][before[leaf] & ~m] = i
     for leaf, expected in mask.items():
         np.testing.assert_array_equal(found[leaf], expected)
+        np.testing.assert_array_equal(np.floor(scores[leaf]), lasted[leaf])
 
 
 def test_magnitude_and_random_are_what_they_say():

@@ -1,5 +1,6 @@
 """The contract that every pruner of the registry keeps, and what edge-popup does beyond it."""
 
+import itertools
 import typing
 
 import draws
@@ -12,7 +13,13 @@ from lth_jax import pruners
 from lth_jax.masks import selection
 from lth_jax.pruners import base
 
-CASES = [(name, scope) for name in pruners.PRUNERS for scope in ("tensor", "global")]
+# Nearly all time is compiling: in every run of the tests the oldest entry in both scopes, and one
+# that changes weights; all others in the runs with the slow ones.
+ALWAYS = [("edge_popup", "tensor"), ("edge_popup", "global"), ("biprop", "tensor")]
+CASES = [
+    pytest.param(*case, marks=[] if case in ALWAYS else pytest.mark.slow)
+    for case in itertools.product(pruners.PRUNERS, ("tensor", "global"))
+]
 
 
 @pytest.fixture

@@ -46,9 +46,9 @@ def synflow_saliency(
     """Ranks what is pruned round by round: the later, the higher.
 
     After round i of N the share kept is (1 - sparsity)^(i/N), the top of the flow through what was
-    kept before. What goes in round i gets a saliency in [i - 1, i), what stays one of at least N:
-    within a round by the share of its flow in the largest. So the top of n·(1 - sparsity) are what
-    N rounds keep.
+    kept before. What goes in round i, from 1 on, gets a saliency in [i - 1, i), what stays one of
+    at least N: within a round by the share of its flow in the largest. So the top of n·(1 - sparsity)
+    are what N rounds keep.
 
     Args:
         model: See `flow`.
