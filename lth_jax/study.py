@@ -190,10 +190,8 @@ class Study:
             if isinstance(pruner, str):
                 pruner = pruner_for(model, pruner, scope, prunable)
             self._own_parts |= models.built_as(model) is None
-            if self._own_parts and keep_tickets and ticket_bits:
-                raise ValueError(
-                    "ticket_bits must be 0 for a model, pruner or choice of leaves of your own."
-                )
+            if keep_tickets and ticket_bits:
+                _check_bits(self._own_parts, pruner)
             self.problem = training.Problem(model, pruner, train)
             sizes = sweep.check(self.problem, self.dataset, max_lanes)
             self.dataset.check()
@@ -613,6 +611,17 @@ def pruner_for(
     architecture = model.architecture
     bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
     return pruners.build_pruner(name, scope, prunable, model.kernel_axes, bound)
+
+
+def _check_bits(own_parts: bool, pruner: pruners.Pruner) -> None:
+    if own_parts:
+        raise ValueError(
+            "ticket_bits must be 0 for a model, pruner or choice of leaves of your own."
+        )
+    if pruners.changes_weights(pruner):
+        raise ValueError(
+            f"ticket_bits must be 0 for {pruner.name!r}, which changes weights themselves."
+        )
 
 
 def _check_types(

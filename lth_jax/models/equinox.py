@@ -69,12 +69,18 @@ def _init(make: Make, key: jax.Array) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     module, running = _made(make, key)
     weights: dict[str, Any] = {}
     state: dict[str, Any] = {}
+    # Numbers of a weak type, as counts begin, would be another program than they are afterwards.
+    module, running = jax.tree.map(_strong, (module, running))
     for path, leaf in jax.tree_util.tree_leaves_with_path(module):
         if eqx.is_array(leaf):
             _put(weights if eqx.is_inexact_array(leaf) else state, _names(path), leaf)
     for names, leaf in zip(_names_of(running), jax.tree.leaves(running), strict=True):
         _put(state, names, leaf)
     return weights, state
+
+
+def _strong(leaf: Any) -> Any:
+    return jax.lax.convert_element_type(leaf, leaf.dtype) if eqx.is_array(leaf) else leaf
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

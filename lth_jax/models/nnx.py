@@ -52,8 +52,8 @@ def to_module(model: base.Model, weights: chex.ArrayTree, state: chex.ArrayTree)
 def _init(make: Make, key: jax.Array) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """Weights and state of a module."""
     flat = dict(nnx.to_flat_state(nnx.state(make(rngs=nnx.Rngs(key)))))
-    weights = {path: _value(leaf) for path, leaf in flat.items() if _is_weight(leaf)}
-    return _nest(weights), _nest({path: _value(leaf) for path, leaf in _others(flat)})
+    weights = {path: _strong(leaf) for path, leaf in flat.items() if _is_weight(leaf)}
+    return _nest(weights), _nest({path: _strong(leaf) for path, leaf in _others(flat)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,6 +165,12 @@ def _others(flat: Mapping[_Path, Any]) -> Iterator[tuple[_Path, Any]]:
 
 def _value(leaf: Any) -> Any:
     return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+
+
+def _strong(leaf: Any) -> jax.Array:
+    """A value whose type is not weak: it would be another program than it is afterwards."""
+    value = jnp.asarray(_value(leaf))
+    return lax.convert_element_type(value, value.dtype)
 
 
 def _nest(flat: Mapping[_Path, Any]) -> dict[str, Any]:

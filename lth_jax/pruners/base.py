@@ -5,11 +5,13 @@ a tree of integers like the scores (scope "tensor") or one integer (scope "globa
 whatever the algorithm carries from step to step; it must belong to the scores it comes with.
 """
 
+import inspect
 from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
 
+from lth_jax import errors
 from lth_jax.masks import selection
 from lth_jax.pruners import kernels
 
@@ -52,10 +54,12 @@ class Mask(Protocol):
 
 
 class Apply(Protocol):
-    """Prunes by a mask that is fixed; differentiable by weights."""
+    """Prunes by a mask and scores that are fixed; differentiable by weights."""
 
-    def __call__(self, weights: chex.ArrayTree, mask: chex.ArrayTree) -> chex.ArrayTree:
-        """Returns the pruned weights."""
+    def __call__(
+        self, weights: chex.ArrayTree, scores: chex.ArrayTree, mask: chex.ArrayTree
+    ) -> chex.ArrayTree:
+        """Returns the pruned weights: the final network, where the mask is the final one."""
 
 
 class InitState(Protocol):
@@ -151,6 +155,12 @@ def no_penalty(scores: chex.ArrayTree, kept: chex.ArrayTree) -> float:
     return 0.0
 
 
+def masked(weights: chex.ArrayTree, scores: chex.ArrayTree, mask: chex.ArrayTree) -> chex.ArrayTree:
+    """The `apply` of a pruner that keeps weights as they are: 0 where the mask is False."""
+    del scores
+    return selection.apply_mask(weights, mask)
+
+
 class Pruner(NamedTuple):
     """A pruning algorithm. `name` is what rows and config.json call it.
 
@@ -164,9 +174,41 @@ class Pruner(NamedTuple):
     init: Init
     subnetwork: Subnetwork
     mask: Mask
-    apply: Apply = selection.apply_mask
+    apply: Apply = masked
     init_state: InitState = no_state
     after_step: AfterStep = same_after_step
     penalty: Penalty = no_penalty
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
     counts: Counts = selection.tree_kept
+
+
+def changes_weights(pruner: Pruner) -> bool:
+    """Whether the final network's kept weights may differ from the trained ones."""
+    return pruner.apply is not masked
+
+
+def check(pruner: Pruner) -> None:
+    """Refuses a pruner whose `apply` is of the contract before scores were an argument of it.
+
+    Raises:
+        ValueError: If `apply` does not take three arguments.
+    """
+    try:
+        inspect.signature(pruner.apply).bind("weights", "scores", "mask")
+    except TypeError:
+        raise ValueError(
+            f"pruner: apply of {pruner.name!r} must take (weights, scores, mask)."
+        ) from None
+
+
+def check_trees(weights: chex.ArrayTree, scores: chex.ArrayTree, mask: chex.ArrayTree) -> None:
+    """Raises a ValueError if scores or masks differ from the weights in structure or shapes."""
+    errors.check_tree("scores", scores, weights, gaps=True)
+    errors.check_tree("mask", mask, weights, gaps=True)
+
+
+def check_kept(scope: selection.Scope, scores: chex.ArrayTree, kept: chex.ArrayTree) -> None:
+    """Raises a ValueError if the numbers to keep are those of the other scope."""
+    if selection.is_global(kept) != (scope == "global") and not selection.is_global(scores):
+        expected = "one integer" if scope == "global" else "a tree of integers like the scores"
+        raise ValueError(f"expected {expected} for kept with scope {scope!r}, got {kept!r}.")

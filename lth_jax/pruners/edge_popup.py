@@ -149,8 +149,6 @@ def _select(
     hints: chex.ArrayTree | None = None,
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
     """The mask of the top |score|, and the hints for the next search."""
-    if selection.is_global(kept) != (scope == "global") and not selection.is_global(scores):
-        expected = "one integer" if scope == "global" else "a tree of integers like the scores"
-        raise ValueError(f"expected {expected} for kept with scope {scope!r}, got {kept!r}.")
+    base.check_kept(scope, scores, kept)
     ranked = jax.tree.map(jnp.abs, scores)
     return selection.tree_topk_mask_and_thresholds(ranked, kept, hints, axis_name)

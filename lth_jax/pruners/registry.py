@@ -6,9 +6,17 @@ from typing import Literal
 from lth_jax import errors, names
 from lth_jax.masks import selection
 from lth_jax.pruners import base, kernels
+from lth_jax.pruners.bernoulli import bernoulli
+from lth_jax.pruners.biprop import biprop
 from lth_jax.pruners.edge_popup import ScoreBound, edge_popup
+from lth_jax.pruners.frozen import frozen
+from lth_jax.pruners.gem_miner import gem_miner
+from lth_jax.pruners.hard_concrete import hard_concrete
+from lth_jax.pruners.signed import signed
 
-PrunerName = Literal["edge_popup"]
+PrunerName = Literal[
+    "edge_popup", "biprop", "signed", "frozen", "bernoulli", "gem_miner", "hard_concrete"
+]
 
 # Makes a pruner of scope=, prunable=, kernel_axes= and score_bound=, see edge_popup; one of the
 # user's own may leave out what it has no use for.
@@ -16,7 +24,18 @@ Build = Callable[..., base.Pruner]
 
 # A new algorithm is a file, an entry here, and its name in PrunerName: the contract tests run over
 # this table.
-PRUNERS: names.Registry[Build] = names.Registry("pruner", {"edge_popup": edge_popup})
+PRUNERS: names.Registry[Build] = names.Registry(
+    "pruner",
+    {
+        "edge_popup": edge_popup,
+        "biprop": biprop,
+        "signed": signed,
+        "frozen": frozen,
+        "bernoulli": bernoulli,
+        "gem_miner": gem_miner,
+        "hard_concrete": hard_concrete,
+    },
+)
 
 
 def register(name: str, build: Build) -> Build:

@@ -41,6 +41,7 @@ class Finished(NamedTuple):
     weights: chex.ArrayTree
     mask: chex.ArrayTree
     state: chex.ArrayTree  # of the model: its running statistics
+    network: chex.ArrayTree = ()  # where the pruner changes kept weights: what it made of them
 
 
 Event = Compiling | Compiled | Progress | Finished

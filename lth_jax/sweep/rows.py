@@ -100,7 +100,9 @@ def make_row(
     Returns:
         The fields that do not depend on the run, as JSON has them; accuracies are None if the lane
         diverged, an infinite eps is "inf". Without a validation split there is no accuracy on it,
-        and `test_curve` says that it was the test split that was scored after every epoch.
+        and `test_curve` says that it was the test split that was scored after every epoch. Where
+        the pruner changes kept weights, the ball is about the trained weights, and
+        `network_displacement` is how far the final network's kept weights are from w_0.
     """
     diverged = history.diverged
     if diverged is None and not outcome.finite:
@@ -134,10 +136,25 @@ def make_row(
         "jax": jax.__version__,
         "seconds": round(history.seconds, 4),
     }
+    if jax.tree.leaves(outcome.network):
+        fields["network_displacement"] = network_displacement(center, outcome)
     if config.curves:
         named = zip(curves.NAMES, history.recorded, strict=True)
         fields |= {f"{name}_curve": list(values) for name, values in named}
     return {name: files.jsonable(value) for name, value in fields.items()}
+
+
+def network_displacement(center: Any, outcome: training.Outcome) -> float:
+    """Largest |v - w_0| of the final network's kept weights v, in float64.
+
+    Args:
+        center: Tree of NumPy arrays, w_0.
+        outcome: On the host, with a network of its own.
+    """
+    pruned = jax.tree.map(
+        lambda c, v, m: v if m is None else np.where(m, v, c), center, outcome.network, outcome.mask
+    )
+    return ball.displacement(center, pruned)
 
 
 def ball_certificate(center: Any, weights: Any, radii: Any, norm: str) -> dict[str, float | None]:

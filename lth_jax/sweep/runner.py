@@ -33,7 +33,8 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
 
     Raises:
         ValueError: If max_lanes < 1, the batch or the number of steps is too large, the model does
-            not fit the images, nothing of it is pruned, or one lane does not fit the memory.
+            not fit the images, nothing of it is pruned, the pruner does not keep its contract, or
+            one lane does not fit the memory.
     """
     config, images = problem.config, len(dataset.train.labels)
     if max_lanes < 1:
@@ -50,6 +51,7 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
         raise ValueError(f"augment must be false for inputs that are no images [h, w, c]: {shape}.")
     if architecture is not None and architecture.shape != shape:
         raise ValueError(f"model: made for images {architecture.shape}, the data set has {shape}.")
+    pruners.check(problem.pruner)
     sizes = training.lane_shapes(problem)
     if not any(leaf.size for leaf in jax.tree.leaves(sizes.scores)):
         raise ValueError(
@@ -320,7 +322,7 @@ class Run(Iterator[events.Event]):
                 config = runner.problem.config
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
-                left = (own.center, ours.weights, ours.mask, own.model_state)
+                left = (own.center, ours.weights, ours.mask, own.model_state, ours.network)
                 self._ready.append(events.Finished(lane, row, *left))
                 self._lanes += 1
         while self._ready:

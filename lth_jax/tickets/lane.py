@@ -81,7 +81,8 @@ def keep(
     drawn_from: origin.Origin = origin.OwnOrigin(seed)
     if architecture is not None:
         drawn_from = origin.ModelOrigin(architecture, seed, float(np.float32(scale)))
-    center, weights, masks = jax.tree.map(np.asarray, (event.center, event.weights, event.mask))
+    final = event.network if jax.tree.leaves(event.network) else event.weights
+    center, weights, masks = jax.tree.map(np.asarray, (event.center, final, event.mask))
     path = place(folder, event.lane)
     try:
         path.parent.mkdir(exist_ok=True)

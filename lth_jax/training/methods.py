@@ -66,7 +66,7 @@ def through_fixed_mask(
 ) -> chex.ArrayTree:
     """The mask of the scores, which do not move."""
     del key
-    return pruner.apply(weights, pruner.mask(scores, kept, state))
+    return pruner.apply(weights, scores, pruner.mask(scores, kept, state))
 
 
 def through_trained_mask(

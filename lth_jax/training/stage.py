@@ -171,7 +171,7 @@ def subnetwork(
     if not kind.masked:
         return state.weights
     mask = problem.pruner.mask(state.scores, task.kept, state.pruner_state)
-    return problem.pruner.apply(state.weights, mask)
+    return problem.pruner.apply(state.weights, state.scores, mask)
 
 
 def advance(
@@ -423,6 +423,7 @@ class Outcome(NamedTuple):
     validation_right: jax.Array  # [] int32
     test_right: jax.Array  # [] int32
     finite: jax.Array  # [] bool, whether the network's weights are
+    network: chex.ArrayTree = ()  # the pruned network, where it is not just weights by mask
 
 
 def finish(
@@ -449,10 +450,12 @@ def finish(
         Weights, mask and counts.
     """
     mask = problem.pruner.mask(scores, task.kept, None)
-    network = problem.pruner.apply(weights, mask)
+    network = problem.pruner.apply(weights, scores, mask)
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(network)]
 
     def right(split: scoring.Chunks) -> jax.Array:
         return scoring.count_right(problem.model, network, model_state, split, data.mean, data.std)
 
-    return Outcome(weights, mask, right(data.validation), right(test), jnp.all(jnp.stack(finite)))
+    own = network if pruners.changes_weights(problem.pruner) else ()
+    counts = right(data.validation), right(test)
+    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own)

@@ -153,6 +153,7 @@ def test_random_streams_are_no_state(library):
     (names,) = [set(state_of(library))]
     assert not any("dropout" in name or "rng" in name for name in names)
     leaves = jax.tree.leaves(state_of(library))
+    assert not any(leaf.weak_type for leaf in leaves)
     assert len(leaves) == {"nnx": 2, "equinox": 3}[library]  # With a count of its batches.
 
 
@@ -202,13 +203,16 @@ def finished(runner, saved=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", OTHERS)
-def test_with_dropout_and_batch_norm_lanes_agree_and_resume_is_exact(library, monkeypatch):
+def test_with_dropout_and_batch_norm_lanes_agree_and_resume_is_exact(
+    library, monkeypatch, compiles
+):
     monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
     model = same_cnn.model(library, 0.5)
     pruner = lth_jax.edge_popup(kernel_axes=model.kernel_axes)
     problem = training.Problem(model, pruner, tiny.CONFIG)
     runner = sweep.Runner(problem, tiny.dataset(), "map", 4, 1e-6)
     whole = finished(runner)
+    assert compiles()["advance_joint"] == 1
     row, outcome = alone.run(problem, tiny.dataset(), WANTED[0])
     event = whole[WANTED[0]]
     assert row["train_loss_curve"] == event.row["train_loss_curve"]

@@ -85,9 +85,51 @@ def test_what_is_not_pruned_passes_through(name, scope, weights):
     pruner, scores, kept = prepare(name, scope, weights)
     network = pruner.subnetwork(jax.random.key(5), weights, scores, kept)
     assert network["dense"]["bias"] is weights["dense"]["bias"]
-    applied = pruner.apply(weights, pruner.mask(scores, kept, None))
+    applied = pruner.apply(weights, scores, pruner.mask(scores, kept, None))
     assert jax.tree.structure(applied) == jax.tree.structure(weights)
     assert applied["norm"]["scale"] is weights["norm"]["scale"]
+
+
+def one_of(*allowed):
+    """Whether each entry is one of some, to rounding."""
+
+    def holds(w, s, m, v):
+        near = [np.abs(v - each) <= 1e-6 * np.abs(each) for each in (f(w, m) for f in allowed)]
+        return np.any(near, axis=0)
+
+    return holds
+
+
+def between(w, s, m, v):
+    """Whether each entry is of its weight's sign and no larger."""
+    return (v * np.sign(w) >= 0) & (np.abs(v) <= np.abs(w))
+
+
+MASKED = one_of(lambda w, m: 0 * w, lambda w, m: w)
+# What entries a network may have, for weights and the final mask.
+RANGES = dict.fromkeys(pruners.PRUNERS, MASKED) | {
+    "biprop": one_of(lambda w, m: 0 * w, lambda w, m: np.sign(w) * np.abs(w[m]).mean()),
+    "signed": one_of(lambda w, m: 0 * w, lambda w, m: w, lambda w, m: -w),
+    "hard_concrete": between,
+}
+SAMPLED = {"bernoulli", "hard_concrete"}  # Their steps use the key.
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_a_network_stays_in_its_range_and_compiled_is_what_it_is_step_by_step(name, scope, weights):
+    pruner, scores, kept = prepare(name, scope, weights)
+    eager = pruner.subnetwork(jax.random.key(5), weights, scores, kept)
+    compiled = jax.jit(pruner.subnetwork)
+    jitted, other = (compiled(jax.random.key(k), weights, scores, kept) for k in (5, 6))
+    mask = pruner.mask(scores, kept, None)
+    final = pruner.apply(weights, scores, mask)
+    for layer in ("conv", "dense"):
+        w, m, v = (np.asarray(t[layer]["kernel"]) for t in (weights, mask, final))
+        one, again, second = (np.asarray(t[layer]["kernel"]) for t in (eager, jitted, other))
+        np.testing.assert_allclose(one, again, rtol=1e-5, atol=1e-6)
+        assert np.any(again != second) == (name in SAMPLED)
+        assert np.all(v[~m] == 0)
+        assert RANGES[name](w, scores, m, v).all() and RANGES[name](w, scores, m, one).all()
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
@@ -154,7 +196,7 @@ def test_trees_that_differ_are_refused_while_tracing(name, scope, weights):
     with pytest.raises(ValueError, match="expected .* of .*, got "):
         jax.eval_shape(pruner.subnetwork, key, weights, wrong, kept)
     with pytest.raises(ValueError, match="expected .* of .*, got "):
-        jax.eval_shape(pruner.apply, weights, pruner.mask(wrong, kept))
+        jax.eval_shape(pruner.apply, weights, scores, pruner.mask(wrong, kept))
     if scope == "tensor":
         with pytest.raises(ValueError, match="expected kept of .*, got "):
             pruner.mask(scores, kept | {"norm": {"scale": 1}})

@@ -6,19 +6,18 @@ import jax
 import lth_jax
 
 
-class Net(eqx.Module):
-    layers: tuple
+def make(key):
+    keys = jax.random.split(key)
+    layers = [
+        eqx.nn.Lambda(jax.numpy.ravel),
+        eqx.nn.Linear(64, 32, key=keys[0]),
+        eqx.nn.BatchNorm(32, "batch", mode="batch"),
+        eqx.nn.Lambda(jax.nn.relu),
+        eqx.nn.Dropout(0.2),
+        eqx.nn.Linear(32, 10, key=keys[1]),
+    ]
+    return eqx.nn.Sequential(layers)
 
-    def __init__(self, key):
-        keys = jax.random.split(key)
-        norm = eqx.nn.BatchNorm(32, "batch", mode="batch")
-        self.layers = eqx.nn.Linear(64, 32, key=keys[0]), norm, eqx.nn.Linear(32, 10, key=keys[1])
 
-    def __call__(self, x, state, key):
-        x, state = self.layers[1](self.layers[0](x.reshape(-1)), state)
-        return self.layers[2](eqx.nn.Dropout(0.2)(jax.nn.relu(x), key=key)), state
-
-
-train = lth_jax.TrainConfig(perturb_epochs=1, prune_epochs=2, batch_size=128)
-study = lth_jax.Study(lth_jax.from_equinox(Net), "digits", train=train, out="runs/equinox")
+study = lth_jax.Study(lth_jax.from_equinox(make), "digits", out="runs/equinox")
 print(study.run(["prune", "joint"], seeds=range(2), eps=[0.02], sparsity=[0.5]).table())

@@ -84,7 +84,9 @@ def read(
             raise errors.InputError(f"{place}: keeps {kept} weights, its row says {row['kept']}.")
         sizes |= {name: mask.size for name, mask in pruned.items()}
         packed = {name: np.packbits(mask) for name, mask in pruned.items()}
-        found[lane] = Network(packed, _moves(ticket, pruned, lane, config))
+        # A ticket holds the final network: of a pruner that changes weights not the trained ones.
+        changed = "network_displacement" in row
+        found[lane] = Network(packed, None if changed else _moves(ticket, pruned, lane, config))
     return Networks(sizes, found, _notes(len(fine), missing, unread, found, config))
 
 
@@ -107,8 +109,8 @@ def _notes(
         )
     elif any(_in_ball(lane) and network.moves is None for lane, network in found.items()):
         notes.append(
-            "The initial weights of some tickets cannot be drawn again here, so how far their "
-            "weights moved is not known."
+            "The initial weights of some tickets cannot be drawn again here, or their pruner makes "
+            "other weights of those that moved, so how far these moved is not known."
         )
     return notes
 
