@@ -54,6 +54,8 @@ def _draw(panel: axes.Axes, method: str, rows: Sequence[Row], place: int, places
     style = plots.style(place - 1 if place < 5 else place)
     if method == PLANTED:
         style = {"color": "#000000", "marker": "*", "linestyle": "-"}
+    if not rows:  # It would leave the panel without ticks.
+        return
     densities = sorted({row["density"] for row in rows})
     x, y, below, above = [], [], [], []
     for index, density in enumerate(densities):

@@ -162,13 +162,15 @@ def test_the_picture_has_a_line_for_each_method_and_one_for_what_is_planted():
         for seed in range(3)
     ]
     rows += [row("prune", None, kept, seed) for kept in (1, 4) for seed in range(3)]
+    rows += [row("last", 0.1, kept, 0) for kept in (1, 4)]  # Not in the first panel.
     rows += [row("prune", None, 1, 3) | {"loss": None}, row("dense", "inf", 1, 0) | {"kept": None}]
     drawing = picture.losses(rows, "odd layers given")
     assert len(drawing.axes) == 2  # A task, two radii.
     for panel in drawing.axes:
+        assert [text.get_text() for text in panel.get_xticklabels()] == ["0.05", "0.2"]
         handles, labels = panel.get_legend_handles_labels()
-        assert labels == ["planted", "joint", "prune"]
-        for handle in handles:
+        assert labels[:3] == ["planted", "joint", "prune"]
+        for handle in handles[:3]:
             heights = np.asarray(handle.lines[0].get_ydata(), float)
             np.testing.assert_allclose(heights, [1e-2, 1e-5])
     plots.to_png(drawing)
