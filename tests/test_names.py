@@ -27,7 +27,7 @@ def linear(shape, classes):
     return lth_jax.Model(init, apply)
 
 
-def magnitude(kernel_axes):
+def largest(kernel_axes):
     popup = lth_jax.edge_popup(kernel_axes=kernel_axes)
 
     def init(key, weights):
@@ -47,7 +47,7 @@ LATE = lth_jax.Method(
 CASES = {
     "dataset": (lth_jax.DATASETS, datasets.register, few, lambda: few(), "digits"),
     "model": (lth_jax.MODELS, models.register, linear, lambda: 0, "lenet"),
-    "pruner": (lth_jax.PRUNERS, pruners.register, magnitude, lambda: 0, "edge_popup"),
+    "pruner": (lth_jax.PRUNERS, pruners.register, largest, lambda: 0, "edge_popup"),
     "method": (lth_jax.METHODS, None, LATE, LATE._replace(stages=2 * LATE.stages), "prune"),
 }
 
@@ -91,37 +91,37 @@ def test_builders_take_what_they_have_use_for():
 def test_registered_names_are_what_rows_say_and_are_known_by_their_programs(tmp_path):
     datasets.register("few", few)
     models.register("linear", linear)
-    pruners.register("magnitude", magnitude)
-    study = lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, plugins=["here"])
+    pruners.register("largest", largest)
+    study = lth_jax.Study("linear", "few", "largest", tiny.CONFIG, tmp_path, plugins=["here"])
     assert study.config["plugin"] == ["here"] and study.config["program"]
     known = [study.config[name] for name in ("model", "dataset", "pruner", "width")]
-    assert known == ["linear", "few", "magnitude", None]
+    assert known == ["linear", "few", "largest", None]
     with study.hold():
         pass
     for registry, name, other, said in (
         (lth_jax.MODELS, "linear", lambda shape, classes: linear(shape, classes)._replace(
             apply=lambda w, s, x, train=False: (2 * x.reshape(len(x), -1) @ w["kernel"], s)
         ), "program"),
-        (lth_jax.PRUNERS, "magnitude", lth_jax.edge_popup, "program"),
+        (lth_jax.PRUNERS, "largest", lth_jax.edge_popup, "program"),
         (lth_jax.DATASETS, "few", lambda: few()._replace(mean=np.float32([1])), "arrays_sha256"),
     ):  # fmt: skip
         entry = registry[name]
         registry.remove(name)
         registry.register(name, other)
         with pytest.raises(lth_jax.InputError, match=f"belongs to other settings .*{said}: "):
-            lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, plugins=["here"])
+            lth_jax.Study("linear", "few", "largest", tiny.CONFIG, tmp_path, plugins=["here"])
         registry.remove(name)
         registry.register(name, entry)
-    lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, plugins=["here"])
+    lth_jax.Study("linear", "few", "largest", tiny.CONFIG, tmp_path, plugins=["here"])
     with pytest.raises(lth_jax.InputError, match=r"plugin: \['here'\] there, \[\] now"):
-        lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path)
+        lth_jax.Study("linear", "few", "largest", tiny.CONFIG, tmp_path)
     with pytest.raises(lth_jax.InputError, match="plugins must be a list, got 'here'"):
-        lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, plugins="here")
-    for model, pruner, own in (("lenet", "magnitude", True), ("lenet", "edge_popup", False)):
+        lth_jax.Study("linear", "few", "largest", tiny.CONFIG, tmp_path, plugins="here")
+    for model, pruner, own in (("lenet", "largest", True), ("lenet", "edge_popup", False)):
         study = lth_jax.Study(model, tiny.dataset(), pruner, tiny.CONFIG, tmp_path / "other")
         assert ("program" in study.config) == own
-    with pytest.raises(lth_jax.InputError, match="^scope: pruner 'magnitude' takes none"):
-        lth_jax.Study("linear", "few", "magnitude", tiny.CONFIG, tmp_path, scope="global")
+    with pytest.raises(lth_jax.InputError, match="^scope: pruner 'largest' takes none"):
+        lth_jax.Study("linear", "few", "largest", tiny.CONFIG, tmp_path, scope="global")
 
 
 def test_a_registered_data_set_is_chosen_from_as_the_librarys_are():

@@ -12,10 +12,20 @@ from lth_jax.pruners.edge_popup import ScoreBound, edge_popup
 from lth_jax.pruners.frozen import frozen
 from lth_jax.pruners.gem_miner import gem_miner
 from lth_jax.pruners.hard_concrete import hard_concrete
+from lth_jax.pruners.one_shot.magnitude import magnitude
+from lth_jax.pruners.one_shot.random import random
 from lth_jax.pruners.signed import signed
 
 PrunerName = Literal[
-    "edge_popup", "biprop", "signed", "frozen", "bernoulli", "gem_miner", "hard_concrete"
+    "edge_popup",
+    "biprop",
+    "signed",
+    "frozen",
+    "bernoulli",
+    "gem_miner",
+    "hard_concrete",
+    "random",
+    "magnitude",
 ]
 
 # Makes a pruner of scope=, prunable=, kernel_axes= and score_bound=, see edge_popup; one of the
@@ -34,6 +44,8 @@ PRUNERS: names.Registry[Build] = names.Registry(
         "bernoulli": bernoulli,
         "gem_miner": gem_miner,
         "hard_concrete": hard_concrete,
+        "random": random,
+        "magnitude": magnitude,
     },
 )
 

@@ -79,7 +79,13 @@ def hard_concrete(w, s, kept, noise):
     return w * gate, gate, w * between * 1.2 * 1.5 * part * (1 - part)
 
 
-FINDERS = {
+def random(w, s, kept, noise):
+    """Scores are fixed."""
+    mask = top(s, kept)
+    return w * mask, mask, 0 * w
+
+
+FINDERS = {"random": random, "magnitude": random} | {
     each.__name__: each
     for each in (edge_popup, biprop, signed, frozen, bernoulli, gem_miner, hard_concrete)
 }

@@ -47,7 +47,8 @@ def test_slices_lanes_counts_and_the_ball_of_a_finder(name):
     assert [int(m.sum()) for m in jax.tree.leaves(ones)] == kept
     moves = jax.tree.map(lambda c, w: np.abs(np.float64(w) - c).max(), state.center, state.weights)
     assert 0 < max(jax.tree.leaves(moves)) <= tasks[0].eps
-    assert tiny.largest_difference(state.scores, states[0].scores) > 0
+    learned = tiny.largest_difference(state.scores, states[0].scores) > 0
+    assert learned == (name not in ("random", "magnitude"))
     assert state.diverged == -1
 
 

@@ -1,0 +1,64 @@
+"""What a saliency needs of a network: any `lth_jax.Model` has it."""
+
+from typing import NamedTuple, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Model(Protocol):
+    """A network as pure functions, as models.Model is."""
+
+    @property
+    def init(self) -> "Init":
+        """(key) -> (weights, state)."""
+
+    @property
+    def apply(self) -> "Apply":
+        """(weights, state, x, train) -> (outputs, state)."""
+
+
+class Init(Protocol):
+    """Draws weights; only the state beside them is used."""
+
+    def __call__(self, key: jax.Array, /) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+        """Returns (weights, state)."""
+
+
+class Apply(Protocol):
+    """Runs the network."""
+
+    def __call__(
+        self, weights: chex.ArrayTree, state: chex.ArrayTree, x: jax.Array, /, *, train: bool
+    ) -> tuple[jax.Array, chex.ArrayTree]:
+        """Returns (outputs, state)."""
+
+
+class Batch(NamedTuple):
+    """Inputs as the network takes them, normalized, and classes."""
+
+    images: np.ndarray | jax.Array  # [b, ...] float
+    labels: np.ndarray | jax.Array  # [b] integers
+
+
+def state_of(model: Model) -> chex.ArrayTree:
+    """The model's state at the beginning, which does not depend on the key as a rule."""
+    return model.init(jax.random.key(0))[1]
+
+
+def loss(model: Model, weights: chex.ArrayTree, batch: Batch) -> jax.Array:
+    """The mean cross-entropy of a batch, in training mode, as it is at initialization.
+
+    Args:
+        model: A model without random numbers in training.
+        weights: Its weights.
+        batch: Inputs and classes.
+
+    Returns:
+        [] float.
+    """
+    logits, _ = model.apply(weights, state_of(model), jnp.asarray(batch.images), train=True)
+    found = jax.nn.log_softmax(logits)
+    return -jnp.mean(jnp.take_along_axis(found, jnp.asarray(batch.labels)[:, None], axis=1))
