@@ -47,7 +47,7 @@ def synflow_saliency(
 
     After round i of N the share kept is (1 - sparsity)^(i/N), the top of the flow through what was
     kept before. What goes in round i, from 1 on, gets a saliency in [i - 1, i), what stays one of
-    at least N: within a round by the share of its flow in the largest. So the top of n·(1 - sparsity)
+    at least N: within a round by the share of its flow in the largest. So the top n·(1 - sparsity)
     are what N rounds keep.
 
     Args:
