@@ -37,7 +37,7 @@ def losses(rows: Sequence[Row], title: str) -> plots.Figure:
             panel.set_yscale("log")
             panel.set_title(f"{task}, ε = {eps:g}", fontsize=9)
             panel.grid(axis="y", **plots.GRID)
-            panel.tick_params(labelsize=plots.SMALL)
+            panel.tick_params(which="both", labelsize=plots.SMALL)
         line[0].set_ylabel("held-out loss", fontsize=9)
     for panel in grid[-1]:
         panel.set_xlabel("density kept", fontsize=9)
@@ -74,4 +74,5 @@ def _draw(panel: axes.Axes, method: str, rows: Sequence[Row], place: int, places
         "capsize": 2,
     }
     panel.errorbar(x, y, yerr=(below, above), label=plots.shown(method), **style, **look)
+    panel.set_xlim(-0.5, len(densities) - 0.5)
     panel.set_xticks(range(len(densities)), [f"{d:g}" for d in densities])
