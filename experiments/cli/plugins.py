@@ -41,7 +41,7 @@ def load(argv: Sequence[str], config: object) -> tuple[str, ...]:
         if path.suffix == ".py" or len(path.parts) > 1:
             raise errors.InputError(
                 f"--{FLAG}={name}: expected a module's name, as after import, got a file's; "
-                f"where {path.stem}.py lies, or with its folder in PYTHONPATH: --{FLAG}={path.stem}."
+                f"from its folder, or with that in PYTHONPATH: --{FLAG}={path.stem}."
             )
         try:
             importlib.import_module(name)
