@@ -37,6 +37,12 @@ def load(argv: Sequence[str], config: object) -> tuple[str, ...]:
         return ()
     names: tuple[str, ...] = flags.early(argv, FLAG, known[FLAG])
     for name in names:
+        path = pathlib.PurePath(name)
+        if path.suffix == ".py" or len(path.parts) > 1:
+            raise errors.InputError(
+                f"--{FLAG}={name}: expected a module's name, as after import, got a file's; "
+                f"from its folder, or with that in PYTHONPATH: --{FLAG}={path.stem}."
+            )
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:  # Whatever it does, it is that module's mistake.
