@@ -18,6 +18,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+# They are programs, which test_scripts.py runs.
+collect_ignore_glob = ["scripts/*"]
+
 jax.devices()  # The backend is up from here on: no study's main() can change these settings.
 
 _shared = pytest.StashKey[str]()

@@ -79,6 +79,7 @@ def test_a_run_leaves_rows_a_table_a_plot_and_tickets(whole):
         assert float(right) == pytest.approx(row["test_accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_again_only_for_new_rows_or_if_one_is_missing(whole, tmp_path, monkeypatch):
     drawn, save = [], plots.save
     monkeypatch.setattr(plots, "save", lambda d, path: (drawn.append(path.name), save(d, path)))
@@ -220,6 +221,7 @@ def test_a_folder_is_of_one_program(whole):
         lth_jax.Study("lenet", tiny.dataset(), train=tiny.CONFIG, out=result.path)
 
 
+@pytest.mark.slow
 def test_a_folder_is_of_one_optimizer(tmp_path):
     def study_of(**changed):
         train = dataclasses.replace(tiny.CONFIG, **changed)
@@ -319,6 +321,7 @@ def test_a_model_of_which_nothing_is_pruned_is_one_line(tmp_path, scope):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_method_and_a_kind_of_stage_of_ones_own(tmp_path):
     free = methods.StageKind(
         "free", ("weights",), methods.through_fixed_mask, masked=True, in_ball=False

@@ -84,6 +84,7 @@ def test_a_stored_ticket_and_its_export_have_the_rows_accuracy(out, tmp_path):
         assert np.mean(x.argmax(-1) == labels) == row["ticket_accuracy"]
 
 
+@pytest.mark.slow
 def test_more_eps_and_keys_are_added_and_what_is_there_stays(out):
     before = rows_of(out)
     files = {path: path.read_bytes() for path in out.glob("*.ticket")}
@@ -196,6 +197,7 @@ def test_networks_by_certificate_are_as_near_as_asked(certified):
     assert (certified / "construction.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_certificates_and_keys_are_added_and_what_is_there_stays(certified, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(certified, folder)

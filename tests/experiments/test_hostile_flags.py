@@ -57,7 +57,17 @@ LISTS += ["prune,prune", "prune,dense", "dense", "joint,", "all"]
 
 
 def fields():
-    hidden = ("out", "data_dir", "mirror", "dataset", "offline", "distributed", "lock", "progress")
+    hidden = (
+        "plugin",
+        "out",
+        "data_dir",
+        "mirror",
+        "dataset",
+        "offline",
+        "distributed",
+        "lock",
+        "progress",
+    )
     return [n for n in flags.of([digits.CONFIG, program.Machine()]) if n not in hidden]
 
 
@@ -109,7 +119,7 @@ def of_theory(count, seed, sandbox):
 
 
 def test_generated_flags_end_in_success_or_one_line(sandbox, say):
-    try_flags(of_digits(12, 4), sandbox, say)
+    try_flags(of_digits(12, 11), sandbox, say)
 
 
 @pytest.mark.slow

@@ -89,6 +89,7 @@ def test_program_draws_the_phase_diagram(tmp_path):
     assert (tmp_path / "phase_map.png").exists() and (tmp_path / "phase_curves.png").exists()
 
 
+@pytest.mark.slow
 def test_program_shows_how_loose_the_bounds_are(tmp_path, capsys):
     flags = ("--bounds", "--trials=200", "--phase_etas=0.05,0", "--phase_eps=0,0.1")
     assert run(tmp_path, *flags) == 0

@@ -209,6 +209,7 @@ def test_tree_kept_follows_the_scope():
         selection.tree_kept(scores, 0.5, "layer")
 
 
+@pytest.mark.slow
 def test_numbers_of_a_list_of_sparsities_are_those_of_each_and_are_mapped_over():
     scores = {"a": jnp.zeros((6, 5)), "b": jnp.arange(7.0), "none": None}
     sparsity = [0.5, "1/3", 0.999, 0]

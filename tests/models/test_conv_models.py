@@ -40,6 +40,7 @@ def test_width_scales_every_layer_but_the_last():
     ]
 
 
+@pytest.mark.slow
 # The deeper ones take 10 to 15 s to compile.
 @pytest.mark.parametrize(
     "depth", [d if d < 4 else pytest.param(d, marks=pytest.mark.slow) for d in conv.DEPTHS]

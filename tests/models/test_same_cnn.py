@@ -45,6 +45,7 @@ def close(ours, theirs, library):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE[library])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", OTHERS)
 def test_logits_are_equal_in_training_and_before_it(library):
     x = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)

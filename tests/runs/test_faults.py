@@ -160,6 +160,7 @@ def test_damaged_files_are_named_or_made_good(tmp_path, capsys, plain, name, how
         assert small_study.tree(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [1, 2])
 def test_damaged_checkpoints_cost_time_and_no_row(tmp_path, capsys, plain, interrupt, damaged):
     interrupt(3)
@@ -176,6 +177,7 @@ def test_damaged_checkpoints_cost_time_and_no_row(tmp_path, capsys, plain, inter
     assert small_study.rows(tmp_path) == small_study.rows(plain)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_settings_are_not_used(tmp_path, capsys, plain, interrupt):
     interrupt(3)
     assert small_study.main(tmp_path, perturb_lr="0.5") == 143

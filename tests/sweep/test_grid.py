@@ -94,6 +94,7 @@ def test_blocks_and_slices_of_any_size_give_the_same_bits():
         assert numbers(event.row) == numbers(other[wanted].row)
 
 
+@pytest.mark.slow
 def test_vmap_agrees_to_rounding():
     _, finished, _ = run()
     wanted = plan.lanes(["joint", "dense"], [0.03], [0.5], [0, 1])
@@ -199,6 +200,7 @@ def test_the_test_split_is_read_once_per_finished_block(monkeypatch):
     assert len(reads) == 1
 
 
+@pytest.mark.slow
 def test_one_lane_may_diverge_while_others_go_on():
     # A huge ball with a huge rate overflows; the ball of radius 0 beside it cannot.
     config = dataclasses.replace(tiny.CONFIG, perturb_lr=1e30)

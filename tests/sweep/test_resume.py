@@ -177,6 +177,7 @@ def test_the_same_command_again_changes_no_byte(tmp_path, capsys):
     assert capsys.readouterr().out.endswith(table)
 
 
+@pytest.mark.slow
 def test_more_seeds_are_more_rows(tmp_path, plain):
     shutil.copytree(plain, tmp_path / "grown")
     before = (plain / "results.jsonl").read_bytes()
@@ -237,6 +238,7 @@ def test_a_lane_that_diverges_is_recorded_and_never_averaged(tmp_path, capsys):
     assert [rows[0.0, seed] for seed in (0, 1)] == small_study.rows(tmp_path / "calm")
 
 
+@pytest.mark.slow
 def test_a_clock_that_runs_backwards_changes_no_row(tmp_path, monkeypatch, plain):
     clock = itertools.count(1e9, -1e4)
     monkeypatch.setattr(time, "time", lambda: next(clock))

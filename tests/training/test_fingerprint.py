@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 import tiny
 
 import lth_jax
@@ -28,6 +29,7 @@ def plain_model(constant=(1.0, 2.0), seed=1, inner=2.0, scored=0.0):
     return lth_jax.Model(init, apply)
 
 
+@pytest.mark.slow
 def test_a_program_is_known_by_what_it_computes():
     def name(model, bound=1.0):
         pruner = lth_jax.edge_popup(score_bound=lambda path, leaf: bound)

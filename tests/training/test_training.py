@@ -51,6 +51,7 @@ def test_slices_do_not_change_a_bit(kind, cuts):
     tiny.assert_same_bits(state, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.0, 1e-4, 0.03])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
