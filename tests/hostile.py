@@ -31,6 +31,8 @@ def _hook(event, arguments):
         mode, flags = arguments[1] or "", arguments[2] or 0
         if set(mode) & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             places.append(arguments[0])
+    elif event in ("os.remove", "os.rmdir") and arguments[1] >= 0:  # Named within an open folder.
+        places.append(os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), arguments[0]))
     elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate"):
         places.append(arguments[0])
     elif event in ("os.symlink", "os.link"):

@@ -84,7 +84,6 @@ def test_a_stored_ticket_and_its_export_have_the_rows_accuracy(out, tmp_path):
         assert np.mean(x.argmax(-1) == labels) == row["ticket_accuracy"]
 
 
-@pytest.mark.slow
 def test_more_eps_and_keys_are_added_and_what_is_there_stays(out):
     before = rows_of(out)
     files = {path: path.read_bytes() for path in out.glob("*.ticket")}
@@ -175,6 +174,7 @@ def certified_ticket(out, row):
     return out / f"{axes}_key-{row['key']}.ticket"
 
 
+@pytest.mark.slow
 def test_networks_by_certificate_are_as_near_as_asked(certified):
     rows = rows_of(certified)
     assert [(r["eps"], r["assignment"]) for r in rows] == [

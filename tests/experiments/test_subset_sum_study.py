@@ -115,6 +115,7 @@ def test_program_shows_how_loose_the_bounds_are(tmp_path, capsys):
     assert run(tmp_path, *flags, "--solve") == 2
 
 
+@pytest.mark.slow
 def test_program_solves_a_digits_network(tmp_path):
     assert run(tmp_path, "--solve", "--n=10", "--eta=0.1", "--highs=0") == 0
     result = json.loads((tmp_path / "solve.json").read_text())

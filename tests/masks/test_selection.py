@@ -101,6 +101,7 @@ def unknown_hints(scores, kept):
     return jax.tree.map(lambda leaf: jnp.zeros((2,), leaf.dtype), scores)
 
 
+@pytest.mark.slow
 def test_hints_live_in_a_loop_carry_and_in_lanes():
     scores = {"a": jnp.asarray(ADVERSARIES["normal"]).reshape(-1, 1), "b": None}
 

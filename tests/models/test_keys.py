@@ -82,6 +82,7 @@ def test_a_wrapped_module_takes_one_if_it_draws():
     assert not models.takes_key(tiny.own_model().apply)
 
 
+@pytest.mark.slow
 def test_dropout_is_active_in_training_differs_by_key_and_is_off_in_evaluation(key):
     @jax.jit
     def everything(key):

@@ -127,6 +127,7 @@ def test_a_training_step_and_its_mask_are_equal(library):
         close(our, their, library)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", OTHERS)
 def test_dropout_is_active_in_training_differs_by_key_and_is_off_in_evaluation(library):
     # Each library draws other units to drop, so that they are not compared with each other.

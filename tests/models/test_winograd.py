@@ -98,6 +98,7 @@ def test_only_what_gains_without_losing_digits_goes_this_way(shape, strides, dty
     assert winograd.fits(images, shape, strides) == expected
 
 
+@pytest.mark.slow
 def test_the_convolution_for_loops_takes_this_way_and_equals_lax():
     images, kernel = draws.normal(0, (2, 7, 6, 16), (3, 3, 16, 16))
 

@@ -119,6 +119,7 @@ def test_shards_and_lanes_are_not_taken_for_each_other(norm, unit, seen):
             jax.tree.map(lambda a, b, i=i: np.testing.assert_array_equal(a, b[i]), alone, together)
 
 
+@pytest.mark.slow
 def test_entrywise_balls_need_no_name_and_replicas_are_seen_to_be_whole():
     center, step = trees()
     whole = moved(center, step, "linf", "absolute")

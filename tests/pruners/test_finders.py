@@ -23,6 +23,7 @@ def float64(found):
     return jax.tree.map(np.float64, jax.device_get(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_hand.FINDERS)
 @pytest.mark.parametrize("kept", [{"first": 5, "second": 4}, {"first": 0, "second": 6}])
 def test_a_finders_step_is_its_derivation_by_hand(name, kept):
@@ -117,6 +118,7 @@ def test_a_row_tells_the_networks_move_beside_the_trained_weights():
     assert sweep.rows.network_displacement(center, outcome) == 2.25
 
 
+@pytest.mark.slow
 def test_frozen_entries_are_a_random_share_and_stay_what_they_are():
     pruner, weights = pruners.PRUNERS["frozen"](share="1/4"), {"w": jnp.ones((20, 10))}
     scores = pruner.init(jax.random.key(0), weights)

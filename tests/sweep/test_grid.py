@@ -113,6 +113,7 @@ def test_vmap_agrees_to_rounding():
     assert flips <= 4  # scores that are nearly tied, of 2 × 1,184
 
 
+@pytest.mark.slow
 def test_one_compile_per_kind_of_stage():
     *_, compiles = in_pairs()
     moving = ("perturb", "prune", "perturb_masked", "joint")
@@ -214,6 +215,7 @@ def test_one_lane_may_diverge_while_others_go_on():
     json.dumps(calm, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_scaled_weights_grow_with_the_sparsity():
     config = dataclasses.replace(tiny.CONFIG, scale_init=True)
     runner = sweep.Runner(tiny.problem(config), tiny.dataset())

@@ -56,6 +56,7 @@ def test_the_devices_decide_the_strategy_that_is_not_named():
     assert programs.strategy_for("map", "tpu") == "map"
 
 
+@pytest.mark.slow
 def test_an_accelerator_is_given_the_weights_that_the_host_draws(monkeypatch):
     made = programs.Programs(tiny.problem(), "map")
     sizes = training.lane_shapes(made.problem)

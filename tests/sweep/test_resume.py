@@ -188,6 +188,7 @@ def test_more_seeds_are_more_rows(tmp_path, plain):
     assert small_study.by_lane(ours) == small_study.by_lane(theirs)
 
 
+@pytest.mark.slow
 def test_a_signal_between_blocks_without_steps_is_heard(tmp_path, capsys, monkeypatch):
     progress = sweep.Progress
 

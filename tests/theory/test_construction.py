@@ -109,6 +109,7 @@ def test_the_models_init_draws_the_candidates(target, key):
     jax.tree.map(np.testing.assert_array_equal, weights, built.candidates)
 
 
+@pytest.mark.slow
 def test_half_width_equals_full_width_where_inputs_are_not_negative(target, key):
     n = [14, 14, 14]
     half, full = (
@@ -159,6 +160,7 @@ def test_the_theorems_own_width_meets_the_theorems_eta(key, eps):
     assert np.abs(f - g).max() <= bound.value < eta
 
 
+@pytest.mark.slow
 def test_the_librarys_own_selection_picks_the_masks_at_their_counts(target, key):
     built = construction.approximate(target, key, 0.01, 0.02, nonnegative_input=False)
     kept = jax.tree.map(lambda m: int(m.sum()), built.masks)

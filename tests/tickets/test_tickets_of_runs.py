@@ -11,6 +11,7 @@ import small_study
 from lth_jax import datasets, tickets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [0, 8])
 def test_a_kept_ticket_is_the_network_of_its_row(tmp_path, bits):
     out = tmp_path / "run"

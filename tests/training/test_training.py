@@ -74,6 +74,7 @@ def test_projected_once_per_epoch_weights_end_it_in_the_ball(norm, eps):
         assert farthest(state) >= 0.99 * task.eps
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_step_depends_on_the_step():
     # Without this, the test above would pass on a loop that restarts its keys. Without a rate the
     # scores move by the noise alone.
