@@ -87,3 +87,25 @@ def load(file: str | os.PathLike[str]) -> Archive:
     if not sound:
         raise errors.InputError(f"{file}: a row is not as it was written.")
     return archive
+
+
+def restore(file: str | os.PathLike[str], run: str | os.PathLike[str]) -> None:
+    """Makes a run's folder of an archive, so that the run's command goes on there.
+
+    Args:
+        file: From `store`.
+        run: The folder, which must not hold anything yet.
+
+    Raises:
+        InputError: If the archive is bad, or there is something in the folder.
+        RunError: If the folder cannot be written.
+    """
+    run, kept = pathlib.Path(run), load(file)
+    try:
+        if run.exists() and any(run.iterdir()):
+            raise errors.InputError(f"{run}: expected a new folder.")
+        run.mkdir(parents=True, exist_ok=True)
+        results.append(run / results.RESULTS, kept.rows)
+        files.write_json(run / folder.CONFIG, kept.config)
+    except OSError as error:
+        raise errors.RunError(f"{run}: {error.strerror or error}.") from None

@@ -35,6 +35,20 @@ def test_what_goes_in_comes_out_and_equal_rows_are_equal_bytes(tmp_path):
     assert archive.load(first).rows == [*rows, more]
 
 
+def test_a_folder_made_again_is_the_folder_that_was(tmp_path):
+    run_folder(tmp_path / "run")
+    file = tmp_path / f"kept{archive.SUFFIX}"
+    archive.store(tmp_path / "run", file, [])
+    archive.restore(file, tmp_path / "again")
+    for name in ("config.json", "results.jsonl"):
+        ours, theirs = ((tmp_path / where / name).read_text() for where in ("again", "run"))
+        assert ours == theirs if name.endswith("l") else json.loads(ours) == json.loads(theirs)
+    before = (tmp_path / "again" / "results.jsonl").read_bytes()
+    with pytest.raises(errors.InputError, match="expected a new folder"):
+        archive.restore(file, tmp_path / "again")
+    assert (tmp_path / "again" / "results.jsonl").read_bytes() == before
+
+
 def test_damage_is_one_line_with_the_files_name(tmp_path):
     run_folder(tmp_path / "run")
     file = tmp_path / f"kept{archive.SUFFIX}"
