@@ -45,9 +45,9 @@ def commands(source: sources.Source) -> list[str]:
     if study is None:
         return []
     known = flags.of([image_flags.Config()])
-    settings = [
-        f"--{name}={_typed(source.config[name])}" for name in known if name in source.config
-    ]
+    there = {name: source.config[name] for name in known if name in source.config}
+    # A list that is empty, as of plugins, is what it is without its flag.
+    settings = [f"--{name}={_typed(value)}" for name, value in there.items() if value != []]
     lanes = [runs.lane_of(row) for row in source.rows]
     return [
         shlex.join(["python", "-m", f"experiments.{study}", *grid, *settings])
@@ -56,6 +56,8 @@ def commands(source: sources.Source) -> list[str]:
 
 
 def _typed(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -188,7 +188,11 @@ def test_a_ticket_holds_the_running_statistics_of_its_network(library, tmp_path)
     begun = state_of(library)
     assert jax.tree.structure(kept.state) == jax.tree.structure(begun)
     assert right(kept.state) == pytest.approx(row["test_accuracy"], abs=1e-6)
-    tiny.assert_same_bits(kept.state, final_state(study.problem, 0))
+    by_itself = final_state(study.problem, 0)
+    if library == "equinox":  # Alone and mapped differ in a last place there.
+        assert tiny.largest_difference(kept.state, by_itself) < 1e-6
+    else:
+        tiny.assert_same_bits(kept.state, by_itself)
     assert tiny.largest_difference(kept.state, begun) > 0.01
     lth_jax.tickets.export_ticket(tmp_path / "all.safetensors", kept)
     names = set(safetensors.numpy.load_file(tmp_path / "all.safetensors"))

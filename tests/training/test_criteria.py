@@ -81,7 +81,7 @@ def test_a_model_with_another_number_of_outputs_is_refused():
 def test_numbers_are_learned_in_a_study(strategy, tmp_path):
     relu = toys.make("relu", 256, 64, 64)
     model = lth_jax.from_flax(Net(1), relu.train.images[:1])
-    train = training.TrainConfig(perturb_epochs=10, prune_epochs=10, batch_size=16)
+    train = training.TrainConfig(perturb_epochs=10, prune_epochs=10, batch_size=16, perturb_lr=0.1)
     study = lth_jax.Study(model, relu, train=train, out=tmp_path, strategy=strategy)
     (row,) = study.run(["dense"], seeds=[0]).rows
     losses = row["train_loss_curve"]
