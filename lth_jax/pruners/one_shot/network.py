@@ -6,6 +6,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+
+from lth_jax import numerics
 
 
 class Model(Protocol):
@@ -45,7 +48,7 @@ class Batch(NamedTuple):
 
 def state_of(model: Model) -> chex.ArrayTree:
     """The model's state at the beginning, which does not depend on the key as a rule."""
-    return model.init(jax.random.key(0))[1]
+    return model.init(numerics.key(0))[1]
 
 
 def loss(model: Model, weights: chex.ArrayTree, batch: Batch) -> jax.Array:
@@ -60,5 +63,5 @@ def loss(model: Model, weights: chex.ArrayTree, batch: Batch) -> jax.Array:
         [] float.
     """
     logits, _ = model.apply(weights, state_of(model), jnp.asarray(batch.images), train=True)
-    found = jax.nn.log_softmax(logits)
-    return -jnp.mean(jnp.take_along_axis(found, jnp.asarray(batch.labels)[:, None], axis=1))
+    labels = jnp.asarray(batch.labels)
+    return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
