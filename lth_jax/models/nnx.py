@@ -8,7 +8,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, traverse_util
 from jax import lax
 
 from lth_jax.models import base, convolution, linen
@@ -175,13 +175,8 @@ def _strong(leaf: Any) -> jax.Array:
 
 def _nest(flat: Mapping[_Path, Any]) -> dict[str, Any]:
     """Nested dicts by names of text: places in lists become "0", "1", …"""
-    tree: dict[str, Any] = {}
-    for path, leaf in flat.items():
-        *above, name = map(str, path)
-        place = tree
-        for step in above:
-            place = place.setdefault(step, {})
-        place[name] = leaf
+    named = {tuple(map(str, path)): leaf for path, leaf in flat.items()}
+    tree: dict[str, Any] = traverse_util.unflatten_dict(named)  # type: ignore[no-untyped-call]
     return tree
 
 
