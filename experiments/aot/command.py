@@ -69,6 +69,8 @@ def run(config: Config) -> list[dict[str, Any]]:
     devices = targets.devices_of(config.target)
     if any(lanes % len(devices) for lanes in config.lanes):
         raise errors.InputError(f"lanes must be multiples of the {len(devices)} chips.")
+    if "map" in config.strategy and min(config.lanes) == len(devices):
+        raise errors.InputError("lanes must be at least 2 a chip for map: of one there is no loop.")
     found: list[dict[str, Any]] = []
     for model in config.model:
         for kind in config.kind:
@@ -101,8 +103,9 @@ def _measure(
     arguments = lowering.advance_arguments(made, _KINDS[kind], lanes, data)
     compiled = made.advance_program(_KINDS[kind]).lower(*arguments).compile()
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    counted = counts.of(compiled.as_text())._asdict()
-    flops, mapped = cost.get("flops"), counted.pop("lanes")
+    mapped = lanes // len(devices) if strategy == "map" else None
+    counted = counts.of(compiled.as_text(), mapped)._asdict()
+    flops = cost.get("flops")
     return {
         "target": config.target,
         "model": model,
@@ -117,7 +120,7 @@ def _measure(
         "temp_bytes": memory.temp_size_in_bytes,
         "donated": memory.alias_size_in_bytes / max(memory.output_size_in_bytes, 1),
         # XLA counts each loop's body once, and the validation, too.
-        "flops": None if flops is None or flops < 0 else int(flops) * mapped,
+        "flops": None if flops is None or flops < 0 else int(flops) * (mapped or 1),
         "ideal": ideal.step_flops(problem, shape) * lanes // len(devices),
         **counted,
         "compile_seconds": round(time.perf_counter() - begun, 1),

@@ -38,7 +38,6 @@ class Instruction(NamedTuple):
 class Counts(NamedTuple):
     """One step of the training loop, and what the whole program has."""
 
-    lanes: int  # one after the other within the program: a step is one of each
     cycles: int | None  # of a step, None where the compiler expects none
     search_cycles: int | None  # of one pass of each loop of unknown length within a step
     bytes: int  # that a step's kernels read and write
@@ -47,14 +46,20 @@ class Counts(NamedTuple):
     collectives: int  # in the whole program
 
 
-def of(text: str) -> Counts:
+def of(text: str, mapped: int | None = None) -> Counts:
     """Counts a program.
 
     Args:
         text: From `compiled.as_text()`.
+        mapped: Lanes that a device runs one after the other, more than one, in a loop around the
+            steps; None where lanes are batched. A TPU's text does not say how long a loop is.
 
     Returns:
-        The counts of its first loop of unknown length, or of all of it where there is none.
+        The counts of its training loop, the one of most instructions, or of all of it where there
+        is no loop.
+
+    Raises:
+        ValueError: If it is not the text of a program.
     """
     program = dict(_computations(text))
     collectives = sum(
@@ -63,27 +68,28 @@ def of(text: str) -> Counts:
     found = re.search(r"^ENTRY %?([\w.\-]+)", text, re.MULTILINE)
     if found is None:
         raise ValueError("expected the text of a program, got none with an ENTRY.")
-    times, body = _training_loop(program, found[1]) or (1, found[1])
-    step = _Cost().plus(_cost(program, body), times)
+    body = found[1]
+    for _ in range(1 if mapped is None else 2):
+        body = max(_loops(program, body), key=lambda name: _length(program, name), default=body)
+    step = _Cost().plus(_cost(program, body), mapped or 1)
     says = any(i.cycles for c in program.values() for i in c)
     cycles = (step.cycles, step.search_cycles) if says else (None, None)
-    return Counts(times, *cycles, step.bytes, step.kernels, step.loops, collectives)
+    return Counts(*cycles, step.bytes, step.kernels, step.loops, collectives)
 
 
-def _training_loop(program: dict[str, list["Instruction"]], name: str) -> tuple[int, str] | None:
-    """The body of the first loop of unknown length, and how often loops around it run it."""
+def _loops(program: dict[str, list["Instruction"]], name: str) -> Iterator[str]:
+    """The bodies of a computation's own loops, and of those of what it calls by name."""
     for each in program[name]:
         if each.operation == "while":
-            body = each.called["body"][0]
-            if each.trips is None:
-                return 1, body
-            if inner := _training_loop(program, body):
-                return each.trips * inner[0], inner[1]
-        elif each.operation == "call" and (
-            inner := _training_loop(program, each.called["calls"][0])
-        ):
-            return inner
-    return None
+            yield each.called["body"][0]
+        elif each.operation == "call":
+            yield from _loops(program, each.called["calls"][0])
+
+
+def _length(program: dict[str, list["Instruction"]], name: str) -> int:
+    """Instructions of a computation and of all that it calls, fusions aside."""
+    called = [c for each in program[name] for names in each.called.values() for c in names]
+    return len(program[name]) + sum(_length(program, c) for c in called)
 
 
 class _Cost(NamedTuple):

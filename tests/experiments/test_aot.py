@@ -60,14 +60,21 @@ ENTRY %main (x: f32[4]) -> f32[4] {
 """  # noqa: E501
 
 
-def test_a_step_is_counted_with_its_loops_and_without_the_dear_branch():
-    found = counts.of(TEXT)
-    # Five lanes, each of a fusion and three known passes; a fourth pass is of unknown number.
-    assert found.lanes == 5 and found.collectives == 1
+@pytest.mark.parametrize("said", [True, False])
+def test_a_step_is_counted_with_its_loops_and_without_the_dear_branch(said):
+    # Five lanes, one after the other: on a TPU the text does not say how many.
+    text = TEXT if said else TEXT.replace(', backend_config={"known_trip_count":{"n":"5"}}', "")
+    found = counts.of(text, mapped=5)
+    # Each step is a fusion and three known passes; a fourth pass is of unknown number.
+    assert found.collectives == 1
     assert found.cycles == 5 * (20 + 3 * 7) and found.search_cycles == 5 * 7
     assert found.kernels == 5 * 4 and found.dynamic_loops == 5
     assert found.bytes == 5 * 4 * 2 * 16  # each reads 16 bytes and writes 16
-    assert counts.of(TEXT.replace("estimated", "other")).cycles is None
+    assert counts.of(text.replace("estimated", "other"), 5).cycles is None
+
+
+def test_of_two_loops_the_longer_one_is_the_training():
+    assert counts.of(TEXT.replace("body=%lane", "body=%step")).kernels == 4
     with pytest.raises(ValueError, match="ENTRY"):
         counts.of("HloModule nothing")
 
