@@ -13,7 +13,6 @@ from lth_jax.models.networks import resnet
 from lth_jax.training import methods
 
 NAMES = ("resnet20", "resnet18")
-DEEP = ("conv6", "conv8", *NAMES)
 COUNTS = {"resnet20": 268_336, "resnet18": 11_164_352}
 
 
@@ -125,18 +124,27 @@ def test_logits_are_those_of_numpy_in_training_and_before_it(name, width, blocks
 
     @jax.jit
     def both(weights, state, x):
-        return [model.apply(weights, state, x, train=train)[0] for train in (False, True)]
+        logits = [model.apply(weights, state, x, train=train)[0] for train in (False, True)]
+        return logits, model.batch_state(weights, state, x)
 
-    found = both(weights, state, x)
+    found, of_one = both(weights, state, x)
     for logits, own in zip(found, (state["batch_stats"], None), strict=True):
         expected = by_numpy(weights, own, np.float64(x), blocks)
         # Twenty layers in float32, each normalized, so that rounding is not multiplied.
         np.testing.assert_allclose(logits, expected, atol=2e-3 * np.abs(expected).max())
+    first = convolve(np.float64(x), weights["Conv_0"]["kernel"], 1)
+    own = of_one["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(own["mean"], first.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(own["var"], first.var((0, 1, 2)), rtol=1e-4)
+    # Nor do the blocks' statistics have a past.
+    other = jax.tree.map(lambda leaf: leaf + 7, state)
+    again = both(weights, other, x)[1]
+    jax.tree.map(np.testing.assert_array_equal, again, of_one)
 
 
 @functools.cache
 def pictures():
-    """Sixteen images of noise to train with, of two classes that differ in their mean."""
+    """Sixteen images of noise to train with; the two classes differ in their mean."""
     draw = np.random.default_rng(0)
     labels = np.arange(24) % 2
     images = (draw.normal(size=(24, 16, 16, 3)) + labels[:, None, None, None]).astype(np.float32)
@@ -144,39 +152,32 @@ def pictures():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DEEP)
-def test_a_training_step_of_each(name):
-    dataset = pictures()
-    model = models.build_model(name, (16, 16, 3), 2, "signed_constant", 1 / 16)
+@pytest.mark.parametrize(("name", "width"), [("resnet20", 1 / 4), ("resnet18", 1 / 16)])
+def test_a_training_step_of_each(name, width):
+    # Four channels first: fewer may all be dead.
+    model = models.build_model(name, (16, 16, 3), 2, "signed_constant", width)
     pruner = lth_jax.edge_popup(kernel_axes=model.kernel_axes)
     config = training.TrainConfig(perturb_epochs=1, prune_epochs=1, batch_size=8)
     problem = training.Problem(model, pruner, config)
-    sizes = training.lane_shapes(problem)
-    task = training.lane_task(problem, sizes, 0, 0.01, 0.5)
+    task = training.lane_task(problem, training.lane_shapes(problem), 0, 0.01, 0.5)
     task = task._replace(key=jax.random.key(task.key))
-    arrays, test = training.lane_data(dataset)
+    arrays, _ = jax.device_put(training.lane_data(pictures()))
 
     @jax.jit
     def run(task):
         origin = training.initial(problem, task.key)
         begin = (origin.weights, origin.scores)
         start = training.start(problem, methods.JOINT, task, begin, origin)
-        state = training.advance(problem, methods.JOINT, start, task, arrays, 0, 1, 2)
-        final = (state.weights, state.scores, state.model_state)
-        return origin, state, training.finish(problem, *final, task, arrays, test)
+        return origin, training.advance(problem, methods.JOINT, start, task, arrays, 0, 1, 2)
 
-    origin, state, outcome = jax.device_get(run(task))
-    assert np.isfinite(state.losses[0]) and state.diverged == -1 and outcome.finite
-    for mask, kept in zip(jax.tree.leaves(outcome.mask), jax.tree.leaves(task.kept), strict=True):
-        assert mask.sum() == kept
+    origin, state = jax.device_get(run(task))
+    assert np.isfinite(state.losses[0]) and state.diverged == -1
+    mask = state.pruner_state.mask
+    assert jax.tree.map(np.sum, mask) == jax.tree.map(int, task.kept)
     for moved, begun in ((state.weights, origin.weights), (state.scores, origin.scores)):
         differ = jax.tree.map(lambda a, b: bool(np.any(a != b)), moved, begun)
         assert all(jax.tree.leaves(differ)), differ
     assert lth_jax.displacement(origin.weights, state.weights) <= 0.01
-    if name in NAMES:
-        # A step leaves .9 of what was there; the final network's statistics are found anew.
-        left, own = state.model_state["batch_stats"], outcome.model_state["batch_stats"]
-        left, own = left["BatchNorm_0"]["var"], own["BatchNorm_0"]["var"]
-        assert np.all(left >= 0.9 * np.float32(0.999)) and not np.allclose(left, own, rtol=0.01)
-    else:
-        assert state.model_state == {} == (outcome.model_state or {})
+    # A step leaves .9 of the variances there were, and adds a tenth of the batch's.
+    left = [leaf for leaf in jax.tree.leaves(state.model_state) if leaf.min() > 0.5]
+    assert left and all(np.all(leaf >= np.float32(0.9)) for leaf in left)
