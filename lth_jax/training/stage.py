@@ -18,7 +18,7 @@ from lth_jax import models, pruners
 from lth_jax.datasets import augment
 from lth_jax.perturb import ball
 from lth_jax.training import config as train_config
-from lth_jax.training import curves, methods, scoring
+from lth_jax.training import curves, methods, scoring, statistics
 from lth_jax.training import kept as kept_counts
 from lth_jax.training import optimizers as stage_optimizers
 
@@ -424,6 +424,7 @@ class Outcome(NamedTuple):
     test_right: jax.Array  # [] int32
     finite: jax.Array  # [] bool, whether the network's weights are
     network: chex.ArrayTree = ()  # the pruned network, where it is not just weights by mask
+    model_state: chex.ArrayTree = ()  # the network's own, for a model with `batch_state`
 
 
 def finish(
@@ -441,9 +442,9 @@ def finish(
         problem: Model, pruner and config.
         weights: After the lane's last step.
         scores: After the lane's last step.
-        model_state: After the lane's last step.
+        model_state: After the lane's last step; a model with `batch_state` finds its own anew.
         task: The lane's kept; where nothing is pruned it counts every weight.
-        data: For its validation split.
+        data: For its validation split, and the training images for `batch_state`.
         test: The test split.
 
     Returns:
@@ -451,6 +452,15 @@ def finish(
     """
     mask = problem.pruner.mask(scores, task.kept, None)
     network = problem.pruner.apply(weights, scores, mask)
+    own_state: chex.ArrayTree = ()
+    if problem.model.batch_state is not None:
+        # Of the network, the seed and the images alone, whatever stages came before: so methods
+        # that end at the same network end at the same numbers.
+        images = (data.images, data.mean, data.std, _order(problem, task, data, 0))
+        size = problem.config.microbatch or problem.config.batch_size
+        model_state = own_state = statistics.of_network(
+            problem.model.batch_state, network, model_state, *images, size
+        )
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(network)]
 
     def right(split: scoring.Chunks) -> jax.Array:
@@ -458,4 +468,4 @@ def finish(
 
     own = network if pruners.changes_weights(problem.pruner) else ()
     counts = right(data.validation), right(test)
-    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own)
+    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own, own_state)
