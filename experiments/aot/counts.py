@@ -51,8 +51,8 @@ def of(text: str, mapped: int | None = None) -> Counts:
 
     Args:
         text: From `compiled.as_text()`.
-        mapped: Lanes that a device runs one after the other, more than one, in a loop around the
-            steps; None where lanes are batched. A TPU's text does not say how long a loop is.
+        mapped: Lanes that a device runs one after the other, more than one; None where they step
+            together. Around the loop of steps is one more, of lanes or of epochs.
 
     Returns:
         The counts of its training loop, the one of most instructions, or of all of it where there
@@ -69,7 +69,7 @@ def of(text: str, mapped: int | None = None) -> Counts:
     if found is None:
         raise ValueError("expected the text of a program, got none with an ENTRY.")
     body = found[1]
-    for _ in range(1 if mapped is None else 2):
+    for _ in range(2):
         body = max(_loops(program, body), key=lambda name: _length(program, name), default=body)
     step = _Cost().plus(_cost(program, body), mapped or 1)
     says = any(i.cycles for c in program.values() for i in c)
