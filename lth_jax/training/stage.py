@@ -18,7 +18,7 @@ from lth_jax import models, pruners
 from lth_jax.datasets import augment
 from lth_jax.perturb import ball, shards
 from lth_jax.training import config as train_config
-from lth_jax.training import curves, in_turn, methods, scoring
+from lth_jax.training import curves, in_turn, methods, scoring, statistics
 from lth_jax.training import kept as kept_counts
 from lth_jax.training import optimizers as stage_optimizers
 
@@ -429,9 +429,13 @@ def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.Ar
     return {name: parts[name] for name in kind.moves}
 
 
+def _by_lane(problem: Problem, function: Callable[..., Any]) -> Callable[..., Any]:
+    return in_turn.lane_by_lane(function) if problem.in_turn else function
+
+
 def _count_right(problem: Problem, *given: Any) -> jax.Array:
     count = functools.partial(scoring.count_right, problem.model)
-    right: jax.Array = (in_turn.lane_by_lane(count) if problem.in_turn else count)(*given)
+    right: jax.Array = _by_lane(problem, count)(*given)
     return right
 
 
@@ -457,7 +461,7 @@ def _gradients(
     network, pull_back = jax.vjp(network_of, _moving(kind, state))
     take = functools.partial(scoring.loss_and_gradient, problem.model, problem.config.microbatch)
     given = (network, state.model_state, *batch, data.mean, data.std, key_model)
-    loss, model_state, gradient = (in_turn.lane_by_lane(take) if problem.in_turn else take)(*given)
+    loss, model_state, gradient = _by_lane(problem, take)(*given)
     (gradients,) = pull_back(gradient)
     if "scores" in gradients and pruner.penalty is not pruners.no_penalty:
         penalty = jax.grad(pruner.penalty)(state.scores, task.kept)
@@ -499,6 +503,7 @@ class Outcome(NamedTuple):
     test_right: jax.Array  # [] int32
     finite: jax.Array  # [] bool, whether the network's weights are
     network: chex.ArrayTree = ()  # the pruned network, where it is not just weights by mask
+    model_state: chex.ArrayTree = ()  # the network's own, for a model with `batch_state`
 
 
 def finish(
@@ -516,9 +521,9 @@ def finish(
         problem: Model, pruner and config.
         weights: After the lane's last step.
         scores: After the lane's last step.
-        model_state: After the lane's last step.
+        model_state: After the lane's last step; a model with `batch_state` finds its own anew.
         task: The lane's kept; where nothing is pruned it counts every weight.
-        data: For its validation split.
+        data: For its validation split, and the training images for `batch_state`.
         test: The test split.
 
     Returns:
@@ -526,6 +531,18 @@ def finish(
     """
     mask = problem.pruner.mask(scores, task.kept, None)
     network = problem.pruner.apply(weights, scores, mask)
+    own_state: chex.ArrayTree = ()
+    if problem.model.batch_state is not None:
+        # Of the network, the seed and the images alone, whatever stages came before: so methods
+        # that end at the same network end at the same numbers.
+        images = (data.images, data.mean, data.std, _order(problem, task, data, 0))
+        size = problem.config.microbatch or problem.config.batch_size
+
+        def find(network: chex.ArrayTree, state: chex.ArrayTree, *images: jax.Array) -> Any:
+            batch_state = problem.model.batch_state
+            return statistics.of_network(batch_state, network, state, *images, size)
+
+        model_state = own_state = _by_lane(problem, find)(network, model_state, *images)
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(network)]
 
     def right(split: scoring.Chunks) -> jax.Array:
@@ -533,4 +550,4 @@ def finish(
 
     own = network if pruners.changes_weights(problem.pruner) else ()
     counts = right(data.validation), right(test)
-    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own)
+    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own, own_state)

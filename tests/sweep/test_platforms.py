@@ -7,7 +7,8 @@ import pytest
 import tiny
 
 from lth_jax import errors, numerics, pruners, training
-from lth_jax.models import conv, linen
+from lth_jax.models import linen
+from lth_jax.models.networks import conv
 from lth_jax.sweep import lowering, programs
 from lth_jax.training import methods
 
