@@ -532,16 +532,12 @@ def finish(
     mask = problem.pruner.mask(scores, task.kept, None)
     network = problem.pruner.apply(weights, scores, mask)
     own_state: chex.ArrayTree = ()
-    if problem.model.batch_state is not None:
+    if (batch_state := problem.model.batch_state) is not None:
         # Of the network, the seed and the images alone, whatever stages came before: so methods
         # that end at the same network end at the same numbers.
         images = (data.images, data.mean, data.std, _order(problem, task, data, 0))
         size = problem.config.microbatch or problem.config.batch_size
-
-        def find(network: chex.ArrayTree, state: chex.ArrayTree, *images: jax.Array) -> Any:
-            batch_state = problem.model.batch_state
-            return statistics.of_network(batch_state, network, state, *images, size)
-
+        find = functools.partial(statistics.of_network, batch_state, size=size)
         model_state = own_state = _by_lane(problem, find)(network, model_state, *images)
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(network)]
 
