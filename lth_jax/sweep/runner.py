@@ -83,7 +83,7 @@ class Runner:
         Args:
             problem: Model, pruner and config.
             dataset: Its training split must fill one batch.
-            strategy: "auto", "map" or "vmap", see programs.py.
+            strategy: "auto", "map", "vmap" or "hybrid", see programs.py.
             max_lanes: Most lanes held at once; fewer if memory.py says that they do not fit.
             slice_seconds: About how long a slice takes: how soon a caller can react.
 
@@ -112,7 +112,7 @@ class Runner:
         if size not in self._paces:
             devices, strategy = self.programs.devices, self.programs.strategy
             scoring = pace.scoring_steps(self.problem, self.dataset) * size / devices
-            self._paces[size] = pace.Pace(devices, strategy == "vmap", scoring)
+            self._paces[size] = pace.Pace(devices, strategy != "map", scoring)
         return self._paces[size]
 
     def block_size(self, count: int) -> int:

@@ -123,7 +123,7 @@ def test_an_unknown_precision_is_refused():
 
 def test_the_devices_decide_the_strategy_that_is_not_named():
     assert programs.strategy_for("auto", "cpu") == "map"
-    assert programs.strategy_for("auto", "tpu") == programs.strategy_for("auto", "gpu") == "vmap"
+    assert programs.strategy_for("auto", "tpu") == programs.strategy_for("auto", "gpu") == "hybrid"
     assert programs.strategy_for("map", "tpu") == "map"
 
 
