@@ -26,7 +26,7 @@ class Pace:
 
         Args:
             devices: Among which a block's lanes are dealt out.
-            together: Whether lanes of a device step together (vmap), however many are wanted.
+            together: Whether lanes of a device step together, however many are wanted.
             scoring: How many steps of a lane take about as long as scoring a block in the end, as
                 long as no block was scored.
         """
