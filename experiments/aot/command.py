@@ -37,7 +37,7 @@ class Config:
     width: float = cli.setting(1.0, "Factor of the models' hidden units or channels.")
     kind: tuple[str, ...] = cli.setting(("joint",), f"List of {', '.join(_KINDS)}.")
     lanes: tuple[int, ...] = cli.setting((8,), "List of lanes in a block, over all chips.")
-    strategy: tuple[str, ...] = cli.setting(("map", "vmap"), "List of map and vmap.")
+    strategy: tuple[str, ...] = cli.setting(("map", "vmap", "hybrid"), "List of these.")
     batch_size: int = cli.setting(128, "Images per step.")
     out: str = cli.setting("aot.json", "File of the results.")
 

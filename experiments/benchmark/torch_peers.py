@@ -2,7 +2,7 @@
 
 Written from the papers' descriptions: edge-popup (Ramanujan et al. 2020) finds its mask in every
 forward pass by a full sort, as its authors do, or by kthvalue; dense training of the same nets
-(LeNet-300-100; the Conv-2 and Conv-4 of Frankle & Carbin 2019), without biases.
+(LeNet-300-100; Conv-2 to Conv-8 of Frankle & Carbin 2019), without biases.
 
     python -m experiments.benchmark.torch_peers THREADS < requests
 """
@@ -19,9 +19,12 @@ import numpy as np
 
 from experiments.benchmark import processes
 
-SIZES = {"lenet": (25_600, 28, 1), "conv2": (5_120, 32, 3), "conv4": (5_120, 32, 3)}
+_PAIRS = {"lenet": 0, "conv2": 1, "conv4": 2, "conv6": 3, "conv8": 4}
+# Images, their side and channels; nets without a peer here have those of the others.
+SIZES = {"lenet": (25_600, 28, 1)} | dict.fromkeys(
+    ("conv2", "conv4", "conv6", "conv8", "resnet20", "resnet18"), (5_120, 32, 3)
+)
 BATCH = 128
-_PAIRS = {"lenet": 0, "conv2": 1, "conv4": 2}
 
 
 def start(threads: int) -> processes.Process:
@@ -61,8 +64,8 @@ def _masked(torch: Any, how: str, kept: int) -> Callable[[Any], Any]:
     return apply
 
 
-def _shapes(net: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Of the convolutions and of the dense layers."""
+def shapes(net: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Of the kernels of the convolutions and of the dense layers, [out, in, ...]."""
     if net == "lenet":
         return [], [(300, 784), (100, 300), (10, 100)]
     channels = 3
@@ -82,7 +85,7 @@ def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> 
     from torch.nn import functional as nn
 
     torch.manual_seed(0)
-    convs, denses = _shapes(net)
+    convs, denses = shapes(net)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     moving, layers = [], []
     for shape in [*convs, *denses]:

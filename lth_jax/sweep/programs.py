@@ -1,7 +1,9 @@
 """Lanes over devices: the programs that run a block of lanes, one compile per kind of stage.
 
 On a CPU lanes are mapped, one after the other on each device (`map`): the same bits as a lane
-alone. On accelerators they are batched (`vmap`).
+alone. On accelerators they step together: all in batched operations (`vmap`), or so but for
+networks with convolutions, of which a lane nearly fills a device and a batch of kernels is slow:
+their gradients and scores are taken of one lane after the other (`hybrid`).
 """
 
 import typing
@@ -20,12 +22,13 @@ from lth_jax import numerics, training
 from lth_jax.perturb import shards
 from lth_jax.training import scoring
 
-Strategy = Literal["auto", "map", "vmap"]
+Chosen = Literal["map", "vmap", "hybrid"]
+Strategy = Literal["auto", Chosen]
 STRATEGIES: tuple[str, ...] = typing.get_args(Strategy)
 
 
-def strategy_for(strategy: Strategy, platform: str | None = None) -> Literal["map", "vmap"]:
-    """Resolves "auto": map on CPU, vmap elsewhere.
+def strategy_for(strategy: Strategy, platform: str | None = None) -> Chosen:
+    """Resolves "auto": map on CPU, hybrid elsewhere.
 
     Args:
         strategy: What was asked for.
@@ -38,7 +41,7 @@ def strategy_for(strategy: Strategy, platform: str | None = None) -> Literal["ma
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
     if strategy != "auto":
         return strategy
-    return "map" if (platform or jax.local_devices()[0].platform) == "cpu" else "vmap"
+    return "map" if (platform or jax.local_devices()[0].platform) == "cpu" else "hybrid"
 
 
 class Programs:
@@ -65,9 +68,9 @@ class Programs:
         Raises:
             ValueError: If the strategy is unknown.
         """
-        self.problem = problem
         devices = jax.local_devices() if devices is None else devices
         self.strategy = strategy_for(strategy, devices[0].platform)
+        self.problem = problem._replace(in_turn=self.strategy == "hybrid")
         self.devices, self.platform = len(devices), devices[0].platform
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
@@ -172,6 +175,8 @@ class Programs:
             data, step, until, total = shared
             if self.strategy == "map":  # Padding and finished lanes take no steps.
                 until = jnp.where(task.active, until, step)
+            else:  # The images are laid out for steps to take rows of, once and for all of them.
+                data = data._replace(images=data.images.reshape(len(data.labels), -1))
             return training.advance(self.problem, kind, state, task, data, step, until, total)
 
         def make(name: str) -> Callable[..., Any]:
@@ -204,7 +209,9 @@ class Programs:
             def one(lane: Any) -> Any:
                 return function(lane, shared)
 
-            return jax.lax.map(one, lanes) if strategy == "map" else jax.vmap(one)(lanes)
+            if strategy == "map":
+                return jax.lax.map(one, lanes)
+            return jax.vmap(one, axis_name=shards.TOGETHER)(lanes)
 
         return jax.shard_map(
             local,

@@ -7,7 +7,8 @@ import pytest
 import tiny
 
 from lth_jax import errors, numerics, pruners, training
-from lth_jax.models import conv, linen
+from lth_jax.models import linen
+from lth_jax.models.networks import conv
 from lth_jax.sweep import lowering, programs
 from lth_jax.training import methods
 
@@ -52,7 +53,7 @@ def test_every_kind_of_stage_is_exported_for_accelerators(kind):
 
 def test_the_devices_decide_the_strategy_that_is_not_named():
     assert programs.strategy_for("auto", "cpu") == "map"
-    assert programs.strategy_for("auto", "tpu") == programs.strategy_for("auto", "gpu") == "vmap"
+    assert programs.strategy_for("auto", "tpu") == programs.strategy_for("auto", "gpu") == "hybrid"
     assert programs.strategy_for("map", "tpu") == "map"
 
 
