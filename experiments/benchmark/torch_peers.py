@@ -64,18 +64,23 @@ def _masked(torch: Any, how: str, kept: int) -> Callable[[Any], Any]:
     return apply
 
 
-def shapes(net: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Of the kernels of the convolutions and of the dense layers, [out, in, ...]."""
+def shapes(net: str, width: float = 1) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Kernels of convolutions and dense layers, [out, in, ...]; a factor of the hidden units."""
+
+    def scaled(units: int) -> int:
+        return max(1, round(units * width))
+
     if net == "lenet":
-        return [], [(300, 784), (100, 300), (10, 100)]
+        first, second = scaled(300), scaled(100)
+        return [], [(first, 784), (second, first), (10, second)]
     channels = 3
     convs: list[tuple[int, ...]] = []
     for pair in range(_PAIRS[net]):
         for _ in range(2):
-            convs.append((64 * 2**pair, channels, 3, 3))
-            channels = 64 * 2**pair
-    side = 32 // 2 ** _PAIRS[net]
-    return convs, [(256, channels * side**2), (256, 256), (10, 256)]
+            convs.append((scaled(64 * 2**pair), channels, 3, 3))
+            channels = scaled(64 * 2**pair)
+    side, hidden = 32 // 2 ** _PAIRS[net], scaled(256)
+    return convs, [(hidden, channels * side**2), (hidden, hidden), (10, hidden)]
 
 
 @functools.cache

@@ -83,7 +83,10 @@ class Programs:
             "initial_on_host",
             lambda tasks: jax.lax.map(lambda task: self._initial_of_lane(task, ()), tasks),
         )
-        self._finish: Any = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
+        precision = problem.config.precision
+        finish = self._over_lanes(self._finish_of_lane, self.strategy)
+        # ((weights, scores, model_state), task), (data, test) -> Outcome.
+        self.finish_program: Any = _jit("finish", finish, precision)
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
             lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
@@ -142,7 +145,7 @@ class Programs:
     ) -> training.Outcome:
         """Scores the final networks, see training.finish; the kind of stage does not matter."""
         final = (state.weights, state.scores, state.model_state)
-        found: training.Outcome = self._finish((final, task), (data, test))
+        found: training.Outcome = self.finish_program((final, task), (data, test))
         return found
 
     def compile_finish(
@@ -154,7 +157,7 @@ class Programs:
     ) -> None:
         """Compiles `finish` for these arguments and runs nothing: scoring may take long, too."""
         final = (state.weights, state.scores, state.model_state)
-        self._finish.lower((final, task), (data, test)).compile()
+        self.finish_program.lower((final, task), (data, test)).compile()
 
     def start_program(self, kind: training.StageKind) -> Callable[..., Any]:
         """The jitted ((task, begin, origin), ()) -> state."""
@@ -163,7 +166,8 @@ class Programs:
             return training.start(self.problem, kind, *lane)
 
         def make(name: str) -> Callable[..., Any]:
-            return _jit(name, self._over_lanes(start, self.strategy))
+            over = self._over_lanes(start, self.strategy)
+            return _jit(name, over, self.problem.config.precision)
 
         return self._made("start", kind, make)
 
@@ -181,7 +185,9 @@ class Programs:
 
         def make(name: str) -> Callable[..., Any]:
             over = self._over_lanes(advance, self.strategy)
-            return _jit(name, lambda s, task, shared: over((s, task), shared), donate_argnums=0)
+            precision = self.problem.config.precision
+            lanes = lambda s, task, shared: over((s, task), shared)  # noqa: E731
+            return _jit(name, lanes, precision, donate_argnums=0)
 
         return self._made("advance", kind, make)
 
@@ -261,7 +267,21 @@ class Programs:
         return dealt._replace(key=jax.vmap(numerics.key)(dealt.key))
 
 
-def _jit(name: str, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """jax.jit of a function under a name of its own, by which profiles and tests know it."""
-    function.__name__ = name
-    return jax.jit(function, **options)
+def _jit(
+    name: str,
+    function: Callable[..., Any],
+    precision: numerics.Precision = "highest",
+    **options: Any,
+) -> Callable[..., Any]:
+    """jax.jit of a function under a name of its own, by which profiles and tests know it.
+
+    Nothing in it, of a model of the user's own either, is left to the default precision, which is
+    another one on every platform.
+    """
+
+    def program(*arguments: Any) -> Any:
+        with numerics.at_precision(precision):
+            return function(*arguments)
+
+    program.__name__ = name
+    return jax.jit(program, **options)

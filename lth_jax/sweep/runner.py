@@ -10,7 +10,7 @@ import chex
 import jax
 import numpy as np
 
-from lth_jax import datasets, pruners, training
+from lth_jax import datasets, numerics, pruners, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import events, memory, pace, plan, programs, resume, rows, snapshots
 
@@ -32,13 +32,14 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
         The shapes of a lane's weights and scores.
 
     Raises:
-        ValueError: If max_lanes < 1, the batch or the number of steps is too large, the model does
-            not fit the images, nothing of it is pruned, the pruner does not keep its contract, or
-            one lane does not fit the memory.
+        ValueError: If max_lanes < 1, jax's own switch contradicts the precision, the batch or the
+            number of steps is too large, the model does not fit the images, nothing of it is
+            pruned, the pruner does not keep its contract, or one lane does not fit the memory.
     """
     config, images = problem.config, len(dataset.train.labels)
     if max_lanes < 1:
         raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
+    numerics.check_precision(config.precision)
     if config.batch_size > images:
         raise ValueError(
             f"batch_size must be at most the {images} training images, got {config.batch_size}."
