@@ -156,7 +156,7 @@ class Study:
             prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
                 is the model's kernels. `pruned` says what came of it.
             strategy: "map" (bit-exact, for CPUs), "vmap" or "hybrid" (for accelerators) or "auto".
-            max_lanes: Most lanes held in memory at once.
+            max_lanes: Most lanes held in memory at once, by each accelerator or by the CPU.
             keep_tickets: Also write every lane's network, as a ticket file.
             ticket_bits: Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights
                 exactly, as it has to be for a model of your own.

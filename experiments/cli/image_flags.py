@@ -58,7 +58,9 @@ class Config:
         "ticket_bits",
         "Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights exactly.",
     )
-    max_lanes: int = _of_study("max_lanes", "Most lanes held in memory at once.")
+    max_lanes: int = _of_study(
+        "max_lanes", "Most lanes held in memory at once, by each accelerator or by the CPU."
+    )
     checkpoint_minutes: float = _of_study(
         "checkpoint_minutes",
         "Save the running stage so often; 0 after every slice, inf only when interrupted.",

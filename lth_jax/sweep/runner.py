@@ -84,7 +84,8 @@ class Runner:
             problem: Model, pruner and config.
             dataset: Its training split must fill one batch.
             strategy: "auto", "map", "vmap" or "hybrid", see programs.py.
-            max_lanes: Most lanes held at once; fewer if memory.py says that they do not fit.
+            max_lanes: Most lanes held at once by each accelerator, or by all devices of a CPU,
+                which share its memory; fewer if memory.py says that they do not fit.
             slice_seconds: About how long a slice takes: how soon a caller can react.
 
         Raises:
@@ -94,12 +95,9 @@ class Runner:
         self.problem, self.dataset = problem, dataset
         self.max_lanes, self.slice_seconds = max_lanes, slice_seconds
         self.programs = programs.Programs(problem, strategy)
-        images = dataset.train.images
-        image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-        labels = dataset.train.labels
-        label = jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype)
-        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image, label)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
+        strategy, platform = self.programs.strategy, self.programs.platform
+        self._fitting = memory.lanes_per_device(problem, strategy, self.data, self.test, platform)
         self._paces: dict[int, pace.Pace] = {}
         self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
 
@@ -118,10 +116,11 @@ class Runner:
     def block_size(self, count: int) -> int:
         """Lanes per block for a grid of `count`: a multiple of the devices, none without work.
 
-        At most `max_lanes`, and no more than fit the devices by the estimate of memory.py.
+        At most what `max_lanes` says, and no more than fit the devices by memory.py's estimate.
         """
         devices = self.programs.devices
-        most = max(min(self.max_lanes // devices, self._fitting), 1) * devices
+        each = self.max_lanes // devices if self.programs.platform == "cpu" else self.max_lanes
+        most = max(min(each, self._fitting), 1) * devices
         return min(most, -(-count // devices) * devices)
 
     def run(
