@@ -78,7 +78,7 @@ def build_pruner(
 
     Args:
         name: One of PRUNERS.
-        scope: "tensor" or "global".
+        scope: "tensor", "global" or "erk".
         prunable: What to prune; None is the pruner's own choice, as a rule all kernels.
         kernel_axes: Tells what is a kernel.
         score_bound: Where initial scores lie, if the pruner has use for it.
