@@ -650,7 +650,7 @@ def _check_bits(own_parts: bool, pruner: pruners.Pruner) -> None:
         raise ValueError(
             "ticket_bits must be 0 for a model, pruner or choice of leaves of your own."
         )
-    if pruners.changes_weights(pruner):
+    if pruners.changes_weights(pruner) or pruner.redraws:
         raise ValueError(
             f"ticket_bits must be 0 for {pruner.name!r}, which changes weights themselves."
         )

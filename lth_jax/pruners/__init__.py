@@ -18,6 +18,7 @@ from lth_jax.pruners.edge_popup import edge_popup
 from lth_jax.pruners.frozen import frozen
 from lth_jax.pruners.gem_miner import gem_miner
 from lth_jax.pruners.hard_concrete import hard_concrete
+from lth_jax.pruners.iterand import iterand
 from lth_jax.pruners.kernels import (
     KernelAxes,
     Leaf,
@@ -49,6 +50,7 @@ __all__ = [
     "frozen",
     "gem_miner",
     "hard_concrete",
+    "iterand",
     "kernel_axes",
     "leaves",
     "masked",

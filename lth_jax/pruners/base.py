@@ -168,7 +168,9 @@ class Pruner(NamedTuple):
     `kernel_axes` is what it takes for kernels and their fan-in, for tables of what is pruned.
     `state` may be left out everywhere but in `after_step`; with it, work is shared between steps.
     `counts` turns a sparsity into `kept`, for one that keeps another share of some leaves.
-    `learns` is false of one whose mask no step of its scores changes.
+    `learns` is false of one whose mask no step of its scores changes. `redraws` is true of one
+    whose `after_step` gives pruned weights new values, which are then centres of their balls; its
+    `init_state` gets the weights as the seed drew them.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Pruner(NamedTuple):
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
     counts: Counts = selection.tree_kept
     learns: bool = True
+    redraws: bool = False
 
 
 def changes_weights(pruner: Pruner) -> bool:

@@ -1,6 +1,6 @@
 """Which pruner, method and settings go together; what does not is refused here, with the reason."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lth_jax import pruners
 from lth_jax.training import config as train_config
@@ -28,7 +28,29 @@ def refusal(pruner: pruners.Pruner, method: methods.Method) -> str | None:
             f"{method.name!r} has no mask, and {pruner.name!r} changes the weights that a mask "
             "keeps; take it with edge_popup."
         )
+    if pruner.redraws and not _one_center(kinds):
+        return (
+            f"{method.name!r} goes on in a ball after weights moved or were drawn anew, and "
+            f"{pruner.name!r} draws weights anew: of what happened in its stages before, a stage "
+            "knows weights and scores, not the centre."
+        )
     return None
+
+
+def _one_center(kinds: Sequence[methods.StageKind]) -> bool:
+    """Whether every stage of a pruner that draws weights anew knows its ball's centre.
+
+    One that trains scores takes the seed's weights, which is right unless some were drawn anew
+    before; another one takes the weights that it begins with, right unless they moved before.
+    """
+    drawn = moved = False
+    for kind in kinds:
+        trains = "scores" in kind.moves
+        if drawn if trains else moved:
+            return False
+        drawn |= trains
+        moved |= "weights" in kind.moves or kind.random_start
+    return True
 
 
 def check(

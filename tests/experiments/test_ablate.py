@@ -112,7 +112,7 @@ def test_bad_input_is_one_line(flags, said, capsys):
 def test_ablations_of_a_run_destroy_its_tickets(tmp_path, capsys):
     out = tmp_path / "run"
     more = {"keep_tickets": "true", "method": "prune,joint,dense", "train_size": "1000"}
-    more |= {"prune_epochs": "4", "width": "0.2", "sparsity": "0.75", "eps": "0.03"}
+    more |= {"prune_epochs": "10", "width": "0.2", "sparsity": "0.75", "eps": "0.03"}
     assert small_study.main(out, **more) == 0
     argv = [f"--run={out}", "--draws=3", "--nocompile_cache"]
     capsys.readouterr()
@@ -127,8 +127,8 @@ def test_ablations_of_a_run_destroy_its_tickets(tmp_path, capsys):
         assert accuracy["ticket"] == [by_lane[row["method"], row["seed"]]["test_accuracy"]]
         assert [len(accuracy[name]) for name in ablations.NAMES] == [3, 3, 1, 3]
         # Ten classes; 360 images give chance to about 2 %.
-        assert accuracy["ticket"][0] > 0.6
-        assert max(v for name in ablations.NAMES for v in accuracy[name]) < 0.45
+        assert accuracy["ticket"][0] > 0.75
+        assert max(v for name in ablations.NAMES for v in accuracy[name]) < 0.4
     one = next((out / "tickets").glob("prune_*.ticket"))
     assert cli.main(ablate.run, ablate.Config(), "", [f"--ticket={one}", "--nocompile_cache"]) == 0
     assert one.with_name(f"{one.name}.json").exists()

@@ -130,24 +130,31 @@ def test_a_falling_count_ends_with_its_floors():
         expected({"a": scores["a"]}, {"a": scores["a"]}, kept)
 
 
+def study_of(out, floor=0.0, **asked):
+    train = dataclasses.replace(tiny.CONFIG, floor=floor)
+    return lth_jax.Study(tiny.own_model(), tiny.dataset(), train=train, out=out, **asked)
+
+
 @pytest.mark.slow
 def test_rows_of_runs_report_what_each_tensor_keeps(tmp_path):
-    def row(**asked):
-        train = dataclasses.replace(tiny.CONFIG, floor=asked.pop("floor", 0.0))
-        data, out = tiny.dataset(), tmp_path / str(len(list(tmp_path.iterdir())))
-        study = lth_jax.Study(tiny.own_model(), data, train=train, out=out, **asked)
-        (found,) = study.run(["prune"], seeds=[0], sparsity=[0.9]).rows
-        return found
-
-    whole, names = 64 * 16 + 16 * 10, ["Dense_0/kernel", "Dense_1/kernel"]
-    assert "kept_by_tensor" not in row()
-    erk = row(scope="erk")
+    asked = {"methods": ["prune"], "seeds": [0], "sparsity": [0.9]}
+    (erk,) = study_of(tmp_path / "erk", scope="erk").run(**asked).rows
+    names = ["Dense_0/kernel", "Dense_1/kernel"]
     # 80 : 26 by dimensions, of 119 in all: 89.8 and 29.2.
     assert erk["kept_by_tensor"] == dict(zip(names, (90, 29), strict=True))
-    floored = row(scope="global", floor=0.5)
-    assert floored["floor_by_tensor"] == dict(zip(names, (51, 8), strict=True))
-    assert floored["kept"] == 119 == sum(floored["kept_by_tensor"].values())
-    assert all(floored["kept_by_tensor"][n] >= floored["floor_by_tensor"][n] for n in names)
-    assert "floor_by_tensor" not in row(scope="global")
-    excluded = row(exclude=["Dense_1/*"])
-    assert excluded["total"] == 1024 and whole > 1024
+    (row,) = study_of(tmp_path / "floor", 0.5, scope="global").run(**asked).rows
+    assert row["floor_by_tensor"] == dict(zip(names, (51, 8), strict=True))
+    assert row["kept"] == 119 == sum(row["kept_by_tensor"].values())
+    assert all(row["kept_by_tensor"][name] >= row["floor_by_tensor"][name] for name in names)
+
+
+def test_what_is_excluded_by_name_has_no_scores(tmp_path):
+    study = study_of(tmp_path / "run", exclude=["Dense_1/*"])
+    pruned = [leaf.path for leaf in study.leaves if leaf.fan_in is not None]
+    assert pruned == ["Dense_0/kernel"] and study.settings["exclude"] == ["Dense_1/*"]
+    assert study.identity != study_of(tmp_path / "run").identity
+    for wrong, said in ((["Dense_9/*"], "fits no name"), ("Dense_1/*", "must be a list")):
+        with pytest.raises(lth_jax.InputError, match=f"^exclude.* {said}"):
+            study_of(tmp_path / "run", exclude=wrong)
+    with pytest.raises(lth_jax.InputError, match="exclude must be empty for a Pruner"):
+        study_of(tmp_path / "run", pruner=pruners.edge_popup(), exclude=["Dense_1/*"])
