@@ -61,11 +61,7 @@ def iterand(
         raise ValueError(f"chance must lie in [0, 1], got {chance!r}.")
     popup = edge_popup(scope, prunable, score_bound, kernel_axes)
 
-    def select(
-        scores: chex.ArrayTree, kept: chex.ArrayTree, hints: chex.ArrayTree | None = None
-    ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
-        base.check_kept(scope, scores, kept)
-        return selection.tree_topk_mask_and_thresholds(scores, kept, hints)
+    select = functools.partial(_select, scope)
 
     def mask(
         scores: chex.ArrayTree, kept: chex.ArrayTree, state: IterandState | None = None
@@ -99,9 +95,8 @@ def iterand(
     ) -> tuple[chex.ArrayTree, chex.ArrayTree, IterandState]:
         found, thresholds = select(scores, kept, state.thresholds)
         chosen = base.choose(weights, scores)
-        draw = functools.partial(_redrawn, key, chance)
-        due = (jnp.asarray(step) + 1) % every == 0
-        new = jax.lax.cond(due, draw, lambda w, *_: w, chosen, found, state.pool)
+        given = (functools.partial(_redrawn, key, chance), lambda w, *_: w, chosen, found)
+        new = jax.lax.cond((jnp.asarray(step) + 1) % every == 0, *given, state.pool)
         return base.merge(weights, new), scores, IterandState(found, thresholds, state.pool)
 
     return popup._replace(
@@ -112,6 +107,17 @@ def iterand(
         after_step=after_step,
         redraws=True,
     )
+
+
+def _select(
+    scope: selection.Scope,
+    scores: chex.ArrayTree,
+    kept: chex.ArrayTree,
+    hints: chex.ArrayTree | None = None,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """The mask of the top scores, and the hints for the next search."""
+    base.check_kept(scope, scores, kept)
+    return selection.tree_topk_mask_and_thresholds(scores, kept, hints)
 
 
 def _redrawn(
