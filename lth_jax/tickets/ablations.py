@@ -4,7 +4,7 @@ What survives did not matter (Frankle et al. 2021, 2009.08576; Su et al. 2020, 2
 retrain; here nothing is trained, as in a strong ticket nothing was).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from lth_jax import datasets, pruners
 from lth_jax.models import base as models
 from lth_jax.tickets import ticket
-from lth_jax.training import scoring
+from lth_jax.training import scoring, statistics
 
 NAMES = ("shuffled", "redrawn", "inverted", "random")
-_BATCHES, _BATCH = 100, 128  # from which running statistics are taken anew
+_BATCH = 128  # of those from which running statistics are taken anew
 _SEEDS = 2**32
 
 Draw = Callable[[int], chex.ArrayTree]  # from a seed to the initial weights
@@ -149,8 +149,8 @@ def scorer(
 ) -> Callable[[chex.ArrayTree, chex.ArrayTree], float]:
     """Scores networks on the test split, normalized as the ticket's note says.
 
-    A model with running statistics gets those of each network, from 100 batches of the training
-    split: with the ticket's own another network would fail for their sake alone.
+    A model with `batch_state` gets the running statistics of each network anew: with the ticket's
+    own another network would fail for their sake alone.
 
     Args:
         model: The model.
@@ -162,31 +162,21 @@ def scorer(
     """
     test = scoring.chunks(dataset.test)
     mean, std = (jnp.asarray(note[name], jnp.float32) for name in ("mean", "std"))
-    images = np.asarray(dataset.train.images)
+    images, size = dataset.train.images, min(_BATCH, len(dataset.train.labels))
 
-    def restate(weights: chex.ArrayTree, state: chex.ArrayTree, batch: chex.Array) -> Any:
-        x = datasets.normalize(batch, mean, std)
-        return models.in_training(model, weights, state, x, None)[1]
+    def right(
+        weights: chex.ArrayTree, state: chex.ArrayTree, test: scoring.Chunks, images: jax.Array
+    ) -> jax.Array:
+        if model.batch_state is not None:
+            order = jnp.arange(len(images))
+            about = (images, mean, std, order, size)
+            state = statistics.of_network(model.batch_state, weights, state, *about)
+        return scoring.count_right(model, weights, state, test, mean, std)
 
-    restated = jax.jit(restate)
-    right = jax.jit(
-        lambda weights, state, test: scoring.count_right(model, weights, state, test, mean, std)
+    count = jax.jit(right)
+    return lambda weights, state: (
+        int(count(weights, state, test, images)) / len(dataset.test.labels)
     )
-
-    def score(weights: chex.ArrayTree, state: chex.ArrayTree) -> float:
-        if jax.tree.leaves(state):
-            for batch in _batches(images):
-                state = restated(weights, state, batch)
-        return int(right(weights, state, test)) / len(dataset.test.labels)
-
-    return score
-
-
-def _batches(images: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    """Batches in the order of the images, over and over."""
-    size = min(_BATCH, len(images))
-    for number in range(_BATCHES):
-        yield images[(np.arange(size) + number * size) % len(images)]
 
 
 def tensors(masks: chex.ArrayTree, kernel_axes: pruners.KernelAxes) -> list[Tensor]:
