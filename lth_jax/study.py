@@ -29,9 +29,9 @@ from lth_jax.masks import selection
 from lth_jax.pruners import kernels
 from lth_jax.report import summary
 from lth_jax.runs import checkpoints, locks, parts, saved, scalars
-from lth_jax.sweep import plan, programs
+from lth_jax.sweep import fits, plan, programs
 from lth_jax.tickets import lane as lane_tickets
-from lth_jax.training import fingerprint, fits
+from lth_jax.training import fingerprint
 
 if TYPE_CHECKING:
     from lth_jax.report import plots

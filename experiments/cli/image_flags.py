@@ -8,7 +8,7 @@ from typing import Any, Literal
 from experiments import cli
 from experiments.cli import display, plugins
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
-from lth_jax.training import fits
+from lth_jax.sweep import fits
 
 _MOST_PROCESSES = 4096
 setting = cli.setting

@@ -12,8 +12,17 @@ import numpy as np
 
 from lth_jax import datasets, numerics, pruners, training
 from lth_jax.perturb import ball
-from lth_jax.sweep import events, memory, pace, plan, programs, resume, rows, snapshots
-from lth_jax.training import fits
+from lth_jax.sweep import (
+    events,
+    fits,
+    memory,
+    pace,
+    plan,
+    programs,
+    resume,
+    rows,
+    snapshots,
+)
 
 _T = TypeVar("_T")
 

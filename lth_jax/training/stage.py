@@ -127,7 +127,7 @@ def start(
     config, pruner = problem.config, problem.pruner
     weights, scores = begin
     whole_center = origin.weights
-    if pruner.redraws and "scores" not in kind.moves:  # training/fits.py: no weight moved before.
+    if pruner.redraws and "scores" not in kind.moves:  # sweep/fits.py: no weight moved before.
         whole_center = weights
     center = pruners.choose(whole_center, scores)
     if kind.random_start:

@@ -10,8 +10,8 @@ import tiny
 
 import lth_jax
 from lth_jax import pruners, training
-from lth_jax.sweep import snapshots
-from lth_jax.training import fits, methods
+from lth_jax.sweep import fits, snapshots
+from lth_jax.training import methods
 
 TOTAL, EPS = 8, 0.03
 

@@ -8,7 +8,7 @@ import tiny
 import lth_jax
 from experiments import cli, digits
 from lth_jax import pruners, training
-from lth_jax.training import fits
+from lth_jax.sweep import fits
 
 ONE_SHOT = ("random", "magnitude")
 CHANGING = ("biprop", "signed")
