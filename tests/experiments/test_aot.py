@@ -73,8 +73,54 @@ def test_a_step_is_counted_with_its_loops_and_without_the_dear_branch(said):
     assert counts.of(text.replace("estimated", "other"), 5).cycles is None
 
 
+def test_a_loop_is_known_by_the_number_its_counter_is_compared_with():
+    # As a TPU's text has it: nothing on the line of the loop.
+    compared = """\
+  %q.2 = f32[4]{0} parameter(0)
+  %limit = s32[]{:T(128)} constant(6)
+  ROOT %true = pred[] compare(%q.2, %limit), direction=LT
+"""
+    old = TEXT[TEXT.index("  %q.2 =") : TEXT.index("  ROOT %true")]
+    text = TEXT.replace(old + "  ROOT %true = pred[] constant(true)\n", compared)
+    assert counts.of(TEXT).dynamic_loops == 1 and counts.of(TEXT).cycles == 20 + 3 * 7
+    found = counts.of(text)
+    assert found.dynamic_loops == 0 and found.cycles == 20 + (3 + 6) * 7
+
+
+ROWS = """\
+HloModule rows
+
+%taken (p: f32[100,4], n: s32[]) -> f32[4] {
+  %p = f32[100,4]{1,0} parameter(0)
+  %n = s32[] parameter(1)
+  %row = f32[1,4]{1,0} dynamic-slice(%p, %n, %n), dynamic_slice_sizes={1,4}
+  ROOT %flat = f32[4]{0} bitcast(%row)
+}
+
+%replaced (p.2: f32[100,4], row.2: f32[4], n.2: s32[]) -> f32[100,4] {
+  %p.2 = f32[100,4]{1,0} parameter(0)
+  %row.2 = f32[4]{0} parameter(1)
+  %n.2 = s32[] parameter(2)
+  %one = f32[1,4]{1,0} bitcast(%row.2)
+  ROOT %all = f32[100,4]{1,0} dynamic-update-slice(%p.2, %one, %n.2, %n.2)
+}
+
+ENTRY %main (x: f32[100,4], k: s32[]) -> f32[100,4] {
+  %x = f32[100,4]{1,0} parameter(0)
+  %k = s32[] parameter(1)
+  %y = f32[4]{0} fusion(%x, %k), kind=kLoop, calls=%taken
+  ROOT %z = f32[100,4]{1,0} fusion(%x, %y, %k), kind=kLoop, calls=%replaced
+}
+"""
+
+
+def test_of_an_array_whose_rows_are_taken_or_replaced_only_those_are_counted():
+    # A row of 16 bytes and its number are read and a row written, twice; the array has 1,600 bytes.
+    assert counts.of(ROWS).bytes == 2 * (16 + 4 + 16)
+
+
 def test_of_two_loops_the_longer_one_is_the_training():
-    assert counts.of(TEXT.replace("body=%lane", "body=%step")).kernels == 4
+    assert counts.of(TEXT).kernels == 4
     with pytest.raises(ValueError, match="ENTRY"):
         counts.of("HloModule nothing")
 
@@ -92,7 +138,7 @@ def test_the_ideal_is_that_of_products_by_hand():
         ("--target=gpu", "--target=gpu"),
         ("--model=vgg", "--model must be of"),
         ("--kind=dense", "--kind must be of prune, perturb, joint"),
-        ("--strategy=auto", "--strategy must be of map, vmap"),
+        ("--strategy=auto", "--strategy must be of map, vmap, hybrid"),
         ("--lanes=0", "--lanes and --batch_size must be at least 1"),
         ("--width=nan", "--width must be positive"),
         ("--out=/nowhere/at/all/aot.json", "no such folder"),
