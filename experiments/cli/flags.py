@@ -258,8 +258,9 @@ def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
     try:
         rest = given(["study", *argv])[1:]
     except absl_flags.UnrecognizedFlagError as error:
-        said = str(error).replace(" ?", "?") + ("" if error.suggestions else ".")
-        raise errors.InputError(f"{said} --help lists all flags.") from None
+        said = str(error).replace(" ?", "?")  # Where it asks "Did you mean: eps ?"
+        end = "" if said.endswith("?") else "."
+        raise errors.InputError(f"{said}{end} --help lists all flags.") from None
     except (absl_flags.Error, ValueError) as error:  # ValueError: --noflag=value.
         raise errors.InputError(" ".join(str(error).split())) from None
     if rest and not places:
