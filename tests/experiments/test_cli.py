@@ -151,7 +151,7 @@ def test_the_fields_of_a_nested_config_are_flags():
         ("--rate=11", "--seeds and --rate do not fit, norm is fine."),
         ("--norm=l3", "--norm=l3: expected one of l1, l2."),
         ("--train=1", "Unknown command line flag 'train'. --help lists all flags."),
-        ("--rats=1", "Unknown command line flag 'rats'. Did you mean: rate? --help lists all flags."),
+        ("--rats=1", "Unknown command line flag 'rats'. Did you mean: rate? --help lists"),
         ("--rate=fast", "--rate=fast: expected a number."),
     ],
 )
