@@ -49,13 +49,14 @@ class Counts(NamedTuple):
     collectives: int  # in the whole program
 
 
-def of(text: str, mapped: int | None = None) -> Counts:
+def of(text: str, mapped: int | None = None, around: int = 1) -> Counts:
     """Counts a program.
 
     Args:
         text: From `compiled.as_text()`.
         mapped: Lanes that a device runs one after the other, more than one; None where they step
-            together. Around the loop of steps is one more, of lanes or of epochs.
+            together.
+        around: Loops around that of the steps: one of lanes or of epochs, none of a mapped lane.
 
     Returns:
         The counts of its training loop, the one of most instructions, or of all of it where there
@@ -72,7 +73,7 @@ def of(text: str, mapped: int | None = None) -> Counts:
     if found is None:
         raise ValueError("expected the text of a program, got none with an ENTRY.")
     body = found[1]
-    for _ in range(2):
+    for _ in range(1 + around):
         body = max(_loops(program, body), key=lambda name: _length(program, name), default=body)
     step = _Cost().plus(_cost(program, body), mapped or 1)
     says = any(i.cycles for c in program.values() for i in c)
