@@ -25,7 +25,7 @@ def _of_study(name: str, about: str | Callable[[], str]) -> Any:
 class Config:
     """The flags of an image study; those of `train` have the names of its fields."""
 
-    preset: str = setting("", "A named set of defaults; see the text above.")
+    preset: str = setting("", "A named set of defaults, where the text above names any.")
     plugin: tuple[str, ...] = setting((), plugins.HELP)
     dataset: str = setting("digits", lambda: f"One of {datasets.DATASETS.names()}.")
     data_dir: str | None = setting(None, "Folder with the data set's files.")

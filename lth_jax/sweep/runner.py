@@ -280,8 +280,8 @@ class Run(Iterator[events.Event]):
         if self._running is None:
             draw = functools.partial(self._programs.initial, task)
             if pace.INITIAL not in self._pace.compiled:  # Else `begin` would compile two at once.
-                yield from self._first(pace.INITIAL, draw)
-            state = yield from self._first(pace.start_name(block.stage.kind), begin)
+                yield from self._first(pace.INITIAL, block, draw)
+            state = yield from self._first(pace.start_name(block.stage.kind), block, begin)
             self._running = resume.RunningBlock(block, 0, state, 0.0)
             del state
         if self._runner.steps(block.stage):
@@ -290,15 +290,20 @@ class Run(Iterator[events.Event]):
             yield self._progress(block, 0)
         return (yield from self._end(task))
 
-    def _first(self, program: str, call: Callable[[], _T]) -> Generator[events.Event, None, _T]:
+    def _first(
+        self, program: str, block: plan.Block, call: Callable[[], _T]
+    ) -> Generator[events.Event, None, _T]:
         """Calls; if for the first time, says so before and after, for that compiles."""
         if program in self._pace.compiled:
             return call()
-        yield events.Compiling(program)
+        yield self._compiling(program, block)
         begun = time.perf_counter()
         result: _T = jax.block_until_ready(call())
         yield self._compiled(program, time.perf_counter() - begun)
         return result
+
+    def _compiling(self, program: str, block: plan.Block) -> events.Compiling:
+        return events.Compiling(program, self._pace.compile_seconds(program, block.stage.kind))
 
     def _compiled(self, program: str, seconds: float) -> events.Compiled:
         self._pace.compiled[program] = seconds
@@ -315,7 +320,7 @@ class Run(Iterator[events.Event]):
         if any(block.lanes):
             given = (state, task, runner.data, runner.test)
             compile_it = functools.partial(self._programs.compile_finish, *given)
-            yield from self._first(pace.FINISH, compile_it)
+            yield from self._first(pace.FINISH, block, compile_it)
             begun = time.perf_counter()
             outcome = jax.device_get(self._programs.finish(*given))
             seconds = time.perf_counter() - begun
@@ -363,7 +368,7 @@ class Run(Iterator[events.Event]):
             compiles = program not in self._pace.compiled
             until = step if compiles else min(total, step + slices.get(kind, _FIRST_SLICE))
             if compiles:
-                yield events.Compiling(program)
+                yield self._compiling(program, block)
             # Its arrays are given away: if the slice fails there is nothing to snapshot.
             self._running = None
             begun = time.perf_counter()
