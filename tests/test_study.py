@@ -304,7 +304,7 @@ def test_lanes_made_by_hand_are_checked_before_any_work(tmp_path):
             with pytest.raises(lth_jax.InputError, match="^(eps|seeds) must be "):
                 study.fill([good, bad])
             with pytest.raises(ValueError, match="^(eps|seeds) must be "):
-                study._runner.run([good, bad])
+                study._local.runner.run([good, bad])
     assert small_study.tree(tmp_path) == before
 
 
