@@ -26,7 +26,7 @@ class _Shape(NamedTuple):
 _SHAPES: dict[str, _Shape] = {
     "relu": _Shape((16,), 2.0),
     "circle": _Shape((16, 16), 1.0),
-    "helix": _Shape((24, 24), 1.0),
+    "helix": _Shape((32, 32), 1.0),  # With 24 units each, or fewer steps, it stays far off.
     "digits": _Shape((16,), 1.0),
 }
 

@@ -1,12 +1,12 @@
 """The least certified network: within what is allowed, causal, least, sparse, and a real ticket."""
 
 import itertools
+from fractions import Fraction
 
 import jax
 import networks
 import numpy as np
 import pytest
-import rationals
 
 from lth_jax import tickets
 from lth_jax.masks import selection
@@ -14,6 +14,7 @@ from lth_jax.theory import construction
 from lth_jax.theory.construction import (
     adaptive,
     certified,
+    exact_certificate,
     network_certificate,
     random_network,
     sensitivity,
@@ -58,9 +59,10 @@ def test_a_certified_network_is_a_ticket_that_runs(target, tmp_path, eps, assign
     assert bound.value <= ALLOWED
     # The same over the rationals, by other code.
     pruned = selection.apply_mask(built.weights, built.masks)
-    exact = rationals.certificate(target, pruned, layout)
+    exact = exact_certificate.certificate(target, pruned, layout)
     assert exact <= bound.entrywise <= float(exact) * (1 + 1e-9)
-    assert rationals.certificate(target, pruned, layout, [1]) <= exact
+    trees = pruned, built.masks, built.candidates
+    assert exact_certificate.farthest(*trees) <= Fraction(eps)
     path = tmp_path / "a.ticket"
     drawn = tickets.ConstructionOrigin(3, layout)
     bits = 16 if eps else None

@@ -6,12 +6,11 @@ from fractions import Fraction
 import jax
 import numpy as np
 import pytest
-import rationals
 
 from lth_jax.masks import selection
 from lth_jax.perturb import rounding
 from lth_jax.theory import planting, targets
-from lth_jax.theory.construction import error_search, random_network
+from lth_jax.theory.construction import error_search, exact_certificate, random_network
 from lth_jax.theory.subset_sum import of_size, solvers
 
 
@@ -63,7 +62,7 @@ def as_given(found, network):
 @pytest.mark.parametrize(("eps", "kept"), [(0.0, 3), (0.03, 2), (0.3, 1), (0.0, 8)])
 def test_a_planted_ticket_is_certified_over_the_rationals(key, odd, eps, kept):
     target, network, found = planted(key, eps, kept, odd)
-    exact = rationals.certificate(target, as_given(found, network), network.layout)
+    exact = exact_certificate.certificate(target, as_given(found, network), network.layout)
     assert exact <= Fraction(found.certificate.entrywise) <= exact * Fraction(1000001, 1000000)
     assert found.loss <= float(exact) + 1e-4  # What float32 adds at outputs of about 1.
 

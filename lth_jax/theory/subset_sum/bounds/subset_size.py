@@ -9,8 +9,9 @@ P_j = E_u[P(|u + X_{k−j} − z| <= t)²], u the sum of j candidates and X_{k�
     μ >= P(N > 0) >= 1 / (1/μ + Σ_{j<k} h_j P_j / q²),
 
 which tends to 1, as h_0 does and P_0 = q². For fixed k, n grows as (η+kε)^(−1/k). That sums of a
-fixed number of terms suffice without a perturbation is Natale et al. (2024); see also da Cunha et
-al. (2022) and Becchetti et al. (2022). All is computed in rational numbers: nothing is rounded.
+fixed number of terms suffice without a perturbation is Natale et al. (2024, arXiv 2410.14754); see
+also da Cunha et al. (2022, 2204.13929) and Becchetti et al. (2022, 2207.13944). All is computed in
+rational numbers: nothing is rounded.
 """
 
 import functools
