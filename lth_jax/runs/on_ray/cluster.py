@@ -44,6 +44,11 @@ class Cluster:
         self._about = self._first()
         self.platform: str = self._about["platform"]
         self.environment = {n: self._about[n] for n in folder.environment()}
+        if self.platform == "cpu" and len(self._need) > 1:
+            raise errors.InputError(
+                "ray_gpus, ray_tpus: JAX finds no accelerator in a worker; see what of jax is "
+                "installed there, and JAX_PLATFORMS."
+            )
         self._compare(worker.about(), "this process", ("device", "devices", "platform"))
 
     @property
