@@ -1,7 +1,8 @@
-"""What numbers depend on beside settings: keys, the device that draws, and jax's own switches."""
+"""What numbers depend on beside settings: keys, devices, precision, and jax's own switches."""
 
 import os
-from typing import Any
+import typing
+from typing import Any, Literal
 
 import jax
 
@@ -16,6 +17,15 @@ UNSAID: dict[str, Any] = {
     "matmul_precision": None,
     "x64": False,
     "xla_flags": [],
+}
+Precision = Literal["highest", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = typing.get_args(Precision)
+# By precision what jax calls it, the first one being what programs are traced with. On a GPU jax's
+# "bfloat16" is TF32, hence the name of an algorithm. Convolutions have no algorithms.
+_NAMES: dict[Precision, tuple[str, ...]] = {
+    "highest": ("highest", "float32", "F32_F32_F32"),
+    "tf32": ("high", "tensorfloat32", "TF32_TF32_F32"),
+    "bf16": ("BF16_BF16_F32", "bfloat16"),
 }
 # Options of XLA that change no number: how many devices, and what it writes down.
 _HARMLESS = ("--xla_force_host_platform_device_count", "--xla_dump")
@@ -58,3 +68,35 @@ def settings() -> dict[str, Any]:
         "x64": config.jax_enable_x64,
         "xla_flags": sorted(flag for flag in flags if not flag.startswith(_HARMLESS)),
     }
+
+
+def at_precision(precision: Precision) -> Any:
+    """Within it what is traced multiplies matrices and convolves at a precision.
+
+    Arrays stay float32, and so do sums of products: what is said is how factors are rounded. A CPU
+    does not round them whatever is said. What names a precision of its own keeps it.
+
+    Args:
+        precision: "highest" is float32; "tf32" is TF32 on a GPU, and three products of bfloat16
+            numbers on a TPU; "bf16" is one, but TF32 in a GPU's convolutions.
+
+    Returns:
+        A context manager.
+    """
+    make: Any = jax.default_matmul_precision  # It publishes no types.
+    return make(_NAMES[precision][0])
+
+
+def check_precision(precision: Precision) -> None:
+    """Refuses a precision that jax's own switch contradicts, where either would change numbers.
+
+    Raises:
+        ValueError: One line that names both.
+    """
+    said = settings()["matmul_precision"]
+    on_cpu = jax.local_devices()[0].platform == "cpu"
+    if said is not None and said not in _NAMES[precision] and not on_cpu:
+        raise ValueError(
+            f"precision is {precision!r}, and jax_default_matmul_precision is {said!r}: leave one "
+            "of them out."
+        )

@@ -159,7 +159,7 @@ class Study:
                 pruner given by name.
             prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
                 is the model's kernels. `pruned` says what came of it.
-            strategy: "map" (bit-exact, for CPUs), "vmap" (for accelerators) or "auto".
+            strategy: "map" (bit-exact, for CPUs), "vmap" or "hybrid" (for accelerators) or "auto".
             max_lanes: Most lanes held in memory at once.
             keep_tickets: Also write every lane's network, as a ticket file.
             ticket_bits: Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lth_jax import datasets, pruners, training
-from lth_jax.models import linen, mlp
+from lth_jax.models import linen
+from lth_jax.models.networks import mlp
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 

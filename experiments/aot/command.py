@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from experiments import cli
 from experiments.aot import counts, ideal, targets
-from lth_jax import errors, files, models, pruners, training
+from lth_jax import errors, files, models, numerics, pruners, training
 from lth_jax.sweep import lowering, programs
 from lth_jax.training import methods
 
@@ -26,6 +26,7 @@ _IMAGES, _HELD_OUT = 50_000, 5_000
 _COLUMNS = ("model", "kind", "lanes", "strategy", "argument_bytes", "temp_bytes", "flops", "ideal")
 _COLUMNS += ("cycles", "bytes", "kernels", "dynamic_loops", "collectives")
 Target = Literal["tpu-v5e", "tpu-v5e-4", "h100"]
+Precision = Literal["fastest", numerics.Precision]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,11 @@ class Config:
     width: float = cli.setting(1.0, "Factor of the models' hidden units or channels.")
     kind: tuple[str, ...] = cli.setting(("joint",), f"List of {', '.join(_KINDS)}.")
     lanes: tuple[int, ...] = cli.setting((8,), "List of lanes in a block, over all chips.")
-    strategy: tuple[str, ...] = cli.setting(("map", "vmap"), "List of map and vmap.")
+    strategy: tuple[str, ...] = cli.setting(("map", "vmap", "hybrid"), "List of these.")
     batch_size: int = cli.setting(128, "Images per step.")
+    precision: Precision = cli.setting(
+        "fastest", "highest, tf32, bf16, or fastest: bf16 on a TPU, tf32 on an H100."
+    )
     out: str = cli.setting("aot.json", "File of the results.")
 
     def __post_init__(self) -> None:
@@ -93,10 +97,12 @@ def _measure(
 ) -> dict[str, Any]:
     begun = time.perf_counter()
     shape = _SIZES.get(model, (32, 32, 3))
+    fastest = targets.TARGETS[config.target][2]
+    precision = fastest if config.precision == "fastest" else config.precision
     problem = training.Problem(
         models.build_model(model, shape, 10, width=config.width),  # type: ignore[arg-type]
         pruners.edge_popup(),
-        training.TrainConfig(batch_size=config.batch_size),
+        training.TrainConfig(batch_size=config.batch_size, precision=precision),
     )
     made = programs.Programs(problem, strategy, devices)
     data = lowering.data_shapes(_IMAGES, _HELD_OUT, shape)
@@ -114,6 +120,7 @@ def _measure(
         "lanes": lanes,
         "strategy": strategy,
         "batch_size": config.batch_size,
+        "precision": precision,
         "argument_bytes": memory.argument_size_in_bytes,
         "output_bytes": memory.output_size_in_bytes,
         "alias_bytes": memory.alias_size_in_bytes,

@@ -32,7 +32,8 @@ class Instruction(NamedTuple):
     operands: tuple[str, ...]
     cycles: int  # that XLA expects; 0 where it does not say
     called: dict[str, tuple[str, ...]]  # computations, by their part
-    trips: int | None  # of a loop of known length
+    trips: int | None  # of a loop whose length its line says
+    value: int | None  # of a constant
 
 
 class Counts(NamedTuple):
@@ -51,8 +52,8 @@ def of(text: str, mapped: int | None = None) -> Counts:
 
     Args:
         text: From `compiled.as_text()`.
-        mapped: Lanes that a device runs one after the other, more than one, in a loop around the
-            steps; None where lanes are batched. A TPU's text does not say how long a loop is.
+        mapped: Lanes that a device runs one after the other, more than one; None where they step
+            together. Around the loop of steps is one more, of lanes or of epochs.
 
     Returns:
         The counts of its training loop, the one of most instructions, or of all of it where there
@@ -69,7 +70,7 @@ def of(text: str, mapped: int | None = None) -> Counts:
     if found is None:
         raise ValueError("expected the text of a program, got none with an ENTRY.")
     body = found[1]
-    for _ in range(1 if mapped is None else 2):
+    for _ in range(2):
         body = max(_loops(program, body), key=lambda name: _length(program, name), default=body)
     step = _Cost().plus(_cost(program, body), mapped or 1)
     says = any(i.cycles for c in program.values() for i in c)
@@ -110,12 +111,13 @@ def _cost(program: dict[str, list[Instruction]], name: str) -> _Cost:
         inner = {part: [_cost(program, c) for c in names] for part, names in each.called.items()}
         if each.operation == "while":
             body, condition = inner["body"][0], inner["condition"][0]
-            if each.trips is None:
+            trips = each.trips or _limit(program[each.called["condition"][0]])
+            if trips is None:
                 once = body.plus(condition)
                 search = once.cycles + once.search_cycles
                 total = total.plus(_Cost(search_cycles=search, loops=1 + once.loops))
             else:
-                total = total.plus(body.plus(condition), each.trips)
+                total = total.plus(body.plus(condition), trips)
         elif each.operation == "conditional":
             total = total.plus(min(inner["branches"]))
         elif each.operation == "call":
@@ -124,6 +126,13 @@ def _cost(program: dict[str, list[Instruction]], name: str) -> _Cost:
             moved = each.size + sum(sizes.get(operand, 0) for operand in each.operands)
             total = total.plus(_Cost(each.cycles, moved, 1))
     return total
+
+
+def _limit(condition: list[Instruction]) -> int | None:
+    """The number that a loop's counter is compared with; a loop over lanes begins at 0."""
+    values = {i.name: i.value for i in condition}
+    compared = [i for i in condition if i.operation == "compare"][-1:]
+    return next((v for i in compared for o in i.operands if (v := values.get(o))), None)
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[Instruction]]]:
@@ -156,6 +165,7 @@ def _instruction(name: str, rest: str) -> Instruction:
         )
         if names
     }
+    value = arguments.partition(")")[0]
     cycles = re.search(r'"estimated_cycles":"(\d+)"', arguments)
     trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', arguments)
     return Instruction(
@@ -166,6 +176,7 @@ def _instruction(name: str, rest: str) -> Instruction:
         int(cycles[1]) if cycles else 0,
         called,
         int(trips[1]) if trips else None,
+        int(value) if operation == "constant" and value.isdigit() else None,
     )
 
 

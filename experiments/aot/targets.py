@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 from jax.experimental import topologies
 
-from lth_jax import errors
+from lth_jax import errors, numerics
 
 _H100 = pathlib.Path(__file__).with_name("h100_target.txt")
 
@@ -23,11 +23,11 @@ def _h100() -> Sequence[jax.Device]:
     return described.devices
 
 
-# By name: what to install, and what gives the devices.
-TARGETS: dict[str, tuple[str, Callable[[], Sequence[jax.Device]]]] = {
-    "tpu-v5e": ("tpu", lambda: _tpu(1)),
-    "tpu-v5e-4": ("tpu", lambda: _tpu(4)),
-    "h100": ("cuda", _h100),
+# By name: what to install, what gives the devices, and how they multiply float32 at their fastest.
+TARGETS: dict[str, tuple[str, Callable[[], Sequence[jax.Device]], numerics.Precision]] = {
+    "tpu-v5e": ("tpu", lambda: _tpu(1), "bf16"),
+    "tpu-v5e-4": ("tpu", lambda: _tpu(4), "bf16"),
+    "h100": ("cuda", _h100, "tf32"),
 }
 
 
@@ -37,7 +37,7 @@ def devices_of(target: str) -> Sequence[jax.Device]:
     Raises:
         InputError: If its compiler is not installed.
     """
-    extra, find = TARGETS[target]
+    extra, find, _ = TARGETS[target]
     try:
         return find()
     except Exception as error:  # Of many kinds, from plugins that are not there.

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from experiments.benchmark import torch_peers
-from lth_jax import datasets, models, pruners, training
+from lth_jax import datasets, models, numerics, pruners, training
 from lth_jax.sweep import programs
 from lth_jax.training import methods
 
@@ -127,15 +127,25 @@ def random_data(net: str, count: int = 0) -> datasets.Dataset:
     return datasets.Dataset("noise", split(count), split(500), split(500), 10, mean, std, "")
 
 
-def problem(net: str, width: float = 1, epochs: int = 50) -> training.Problem:
-    """Edge-popup on a net of the models, batch 128, as the studies train it."""
+def problem(
+    net: str,
+    width: float = 1,
+    epochs: int = 50,
+    batch: int = torch_peers.BATCH,
+    microbatch: int | None = None,
+    precision: numerics.Precision = "highest",
+) -> training.Problem:
+    """Edge-popup on a net of the models, as the studies train it on a CPU unless it is said."""
     count, side, channels = torch_peers.SIZES[net]
     del count
+    if microbatch is None:
+        microbatch = 0 if net == "lenet" else 16
     config = training.TrainConfig(
         perturb_epochs=epochs,
         prune_epochs=epochs,
-        batch_size=torch_peers.BATCH,
-        microbatch=0 if net == "lenet" else 16,
+        batch_size=batch,
+        microbatch=microbatch,
+        precision=precision,
     )
     model = models.build_model(net, (side, side, channels), 10, width=width)
     return training.Problem(model, pruners.edge_popup(), config)
@@ -151,15 +161,16 @@ class Stepper:
         kind: training.StageKind = methods.PRUNE,
         size: int = 8,
         sparsity: float = 0.5,
+        strategy: Any = "map",
+        eps: float = math.inf,
+        devices: Sequence[jax.Device] | None = None,
     ):
         """Compiles: `compile_ms` is the time of it, with the first draw of everything."""
         begun = time.perf_counter()
         self._kind, self.size = kind, size
-        self.programs = programs.Programs(problem, "map")
+        self.programs = programs.Programs(problem, strategy, devices)
         sizes = training.lane_shapes(problem)
-        tasks = [
-            training.lane_task(problem, sizes, seed, math.inf, sparsity) for seed in range(size)
-        ]
+        tasks = [training.lane_task(problem, sizes, seed, eps, sparsity) for seed in range(size)]
         self._task = self.programs.tasks(tasks, tasks[0], size)
         self._data, _ = self.programs.everywhere(training.lane_data(dataset))
         origin = self.programs.initial(self._task)
@@ -168,11 +179,25 @@ class Stepper:
         self.step(0)
         self.compile_ms = 1e3 * (time.perf_counter() - begun)
 
+    def lowered(self) -> Any:
+        """The training program for these arguments, lowered for the devices."""
+        number = np.int32(0)
+        program: Any = self.programs.advance_program(self._kind)
+        return program.lower(self.state, self._task, (self._data, number, number, number))
+
+    def put(self, state: training.State) -> None:
+        """Goes on from another state, whose arrays are on the host."""
+        self.state = self.programs.over_lanes(state)
+
+    def advance(self, step: int, until: int) -> None:
+        """Takes every lane from one step to another, and waits for it."""
+        self.state = self.programs.advance(
+            self._kind, self.state, self._task, self._data, step, until, 10_000
+        )
+        jax.block_until_ready(self.state)  # type: ignore[no-untyped-call]  # Of JAX.
+
     def step(self, steps: int) -> float:
         """Takes steps of every lane from the start of an epoch: milliseconds per step and lane."""
         begun = time.perf_counter()
-        self.state = self.programs.advance(
-            self._kind, self.state, self._task, self._data, 0, steps, 10_000
-        )
-        jax.block_until_ready(self.state)  # type: ignore[no-untyped-call]  # Of JAX.
+        self.advance(0, steps)
         return 1e3 * (time.perf_counter() - begun) / max(steps, 1) / self.size

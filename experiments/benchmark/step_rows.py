@@ -1,6 +1,7 @@
 """Benchmark: training steps per lane against PyTorch and against our own dense step."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,21 +10,27 @@ import jax.numpy as jnp
 
 from experiments.benchmark import measure, processes, torch_peers
 from lth_jax import models
-from lth_jax.models import conv, convolution
+from lth_jax.models import convolution
+from lth_jax.models.networks import conv
 from lth_jax.training import methods, scoring
 
 _LANES = 8
-_STEPS = {"lenet": 190, "conv2": 2, "conv4": 1}
-_PEER_STEPS = {"lenet": 20, "conv2": 1, "conv4": 1}
-# Multiplications and additions of a step's forward pass, per image, by the definition (Winograd's
-# takes fewer); the backward pass twice as many, but for the first layer, whose images need none.
-_FLOPS = {
-    "conv2": (2 * 32**2 * 27 * 64, 2 * (32**2 * 576 * 64 + 16384 * 256 + 256**2 + 2560)),
-    "conv4": (
-        2 * 32**2 * 27 * 64,
-        2 * (32**2 * 576 * 64 + 16**2 * (576 * 128 + 1152 * 128) + 8192 * 256 + 256**2 + 2560),
-    ),
-}
+_STEPS = {"lenet": 190, "conv2": 2}  # Of a deeper one 1.
+_PEER_STEPS = {"lenet": 20}
+_DEEP = ("conv2", "conv4", "conv6", "conv8", "resnet20", "resnet18")
+
+
+def _flops(net: str) -> int:
+    """Multiplications and additions of a step, per image, by the definition.
+
+    Winograd's takes fewer. The backward pass takes twice those of the forward pass, but for the
+    first layer, whose images need no gradient.
+    """
+    convs, denses = torch_peers.shapes(net)
+    side = torch_peers.SIZES[net][1]
+    forward = [2 * (side >> index // 2) ** 2 * math.prod(s) for index, s in enumerate(convs)]
+    forward += [2 * math.prod(shape) for shape in denses]
+    return 3 * sum(forward) - forward[0]
 
 
 def matrix_product() -> tuple[int, Callable[[], list[jax.Array]]]:
@@ -54,7 +61,7 @@ def _peers(
                 layout = {True: ", channels last", False: ", NCHW"}[last] if net != "lenet" else ""
                 request = {"net": net, "how": how, "channels_last": last}
                 timed[f"torch {how}{layout}, {where}"] = functools.partial(
-                    torch_peers.together, peers, **request, steps=_PEER_STEPS[net]
+                    torch_peers.together, peers, **request, steps=_PEER_STEPS.get(net, 1)
                 )
     return timed, [peer for peers in groups.values() for peer in peers]
 
@@ -90,7 +97,7 @@ def _conv(net: str, group: measure.Group, rounds: int) -> list[measure.Row]:
     ours = measure.Stepper(measure.problem(net), measure.random_data(net), methods.PRUNE, lanes)
     flops, multiply = matrix_product()
     timed: dict[str, Callable[[], float]] = {
-        "ours": lambda: ours.step(_STEPS[net]),
+        "ours": lambda: ours.step(_STEPS.get(net, 1)),
         "product": lambda: measure.milliseconds(multiply),
     }
     peers, others = _peers(net, ("sort", "kthvalue"), (False, True))
@@ -100,8 +107,7 @@ def _conv(net: str, group: measure.Group, rounds: int) -> list[measure.Row]:
     peer, peer_ms = measure.median(times, "torch")
     _, ours_ms = measure.median(times, "ours")
     rate = flops / measure.median(times, "product")[1]
-    first, rest = _FLOPS[net]
-    share = torch_peers.BATCH * (2 * first + 3 * rest) / ours_ms / rate
+    share = torch_peers.BATCH * _flops(net) / ours_ms / rate
     notes = {
         "peer": peer,
         "lanes": lanes,
@@ -110,6 +116,23 @@ def _conv(net: str, group: measure.Group, rounds: int) -> list[measure.Row]:
         "product_gflops": rate / 1e6,
     }
     return [measure.Row(name, ours_ms, peer_ms, t, notes) for name, t in group.targets.items()]
+
+
+def _dense(net: str, group: measure.Group, rounds: int) -> list[measure.Row]:
+    """Edge-popup's step against our own without scores, whose ball has no bound."""
+    lanes, data = len(jax.local_devices()), measure.random_data(net)
+    kinds = {"ours": methods.PRUNE, "dense": methods.PERTURB}
+    made = {
+        name: measure.Stepper(measure.problem(net), data, kind, lanes)
+        for name, kind in kinds.items()
+    }
+    timed = {
+        name: functools.partial(stepper.step, _STEPS.get(net, 1)) for name, stepper in made.items()
+    }
+    times = measure.in_turn(timed, rounds)
+    notes = {"lanes": lanes, "compile_ms": made["ours"].compile_ms}
+    ours_ms, dense_ms = (measure.median(times, name)[1] for name in made)
+    return [measure.Row(name, ours_ms, dense_ms, t, notes) for name, t in group.targets.items()]
 
 
 def _in_loop(group: measure.Group, rounds: int) -> list[measure.Row]:
@@ -167,6 +190,12 @@ GROUPS = [
         _lenet,
         needs_torch=False,
     ),
-    measure.Group({"edge_popup/conv2/torch.best": 1.2}, functools.partial(_conv, "conv2")),
-    measure.Group({"edge_popup/conv4/torch.best": 1.0}, functools.partial(_conv, "conv4")),
+    *(
+        measure.Group({f"edge_popup/{net}/torch.best": target}, functools.partial(_conv, net))
+        for net, target in {"conv2": 1.2, "conv4": 1.0, "conv6": None, "conv8": None}.items()
+    ),
+    *(
+        measure.Group({f"step/{net}/dense": None}, functools.partial(_dense, net), False)
+        for net in _DEEP
+    ),
 ]

@@ -2,7 +2,7 @@
 
 Written from the papers' descriptions: edge-popup (Ramanujan et al. 2020) finds its mask in every
 forward pass by a full sort, as its authors do, or by kthvalue; dense training of the same nets
-(LeNet-300-100; the Conv-2 and Conv-4 of Frankle & Carbin 2019), without biases.
+(LeNet-300-100; Conv-2 to Conv-8 of Frankle & Carbin 2019), without biases.
 
     python -m experiments.benchmark.torch_peers THREADS < requests
 """
@@ -19,9 +19,12 @@ import numpy as np
 
 from experiments.benchmark import processes
 
-SIZES = {"lenet": (25_600, 28, 1), "conv2": (5_120, 32, 3), "conv4": (5_120, 32, 3)}
+_PAIRS = {"lenet": 0, "conv2": 1, "conv4": 2, "conv6": 3, "conv8": 4}
+# Images, their side and channels; nets without a peer here have those of the others.
+SIZES = {"lenet": (25_600, 28, 1)} | dict.fromkeys(
+    ("conv2", "conv4", "conv6", "conv8", "resnet20", "resnet18"), (5_120, 32, 3)
+)
 BATCH = 128
-_PAIRS = {"lenet": 0, "conv2": 1, "conv4": 2}
 
 
 def start(threads: int) -> processes.Process:
@@ -61,18 +64,23 @@ def _masked(torch: Any, how: str, kept: int) -> Callable[[Any], Any]:
     return apply
 
 
-def _shapes(net: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Of the convolutions and of the dense layers."""
+def shapes(net: str, width: float = 1) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Kernels of convolutions and dense layers, [out, in, ...]; a factor of the hidden units."""
+
+    def scaled(units: int) -> int:
+        return max(1, round(units * width))
+
     if net == "lenet":
-        return [], [(300, 784), (100, 300), (10, 100)]
+        first, second = scaled(300), scaled(100)
+        return [], [(first, 784), (second, first), (10, second)]
     channels = 3
     convs: list[tuple[int, ...]] = []
     for pair in range(_PAIRS[net]):
         for _ in range(2):
-            convs.append((64 * 2**pair, channels, 3, 3))
-            channels = 64 * 2**pair
-    side = 32 // 2 ** _PAIRS[net]
-    return convs, [(256, channels * side**2), (256, 256), (10, 256)]
+            convs.append((scaled(64 * 2**pair), channels, 3, 3))
+            channels = scaled(64 * 2**pair)
+    side, hidden = 32 // 2 ** _PAIRS[net], scaled(256)
+    return convs, [(hidden, channels * side**2), (hidden, hidden), (10, hidden)]
 
 
 @functools.cache
@@ -82,7 +90,7 @@ def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> 
     from torch.nn import functional as nn
 
     torch.manual_seed(0)
-    convs, denses = _shapes(net)
+    convs, denses = shapes(net)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     moving, layers = [], []
     for shape in [*convs, *denses]:

@@ -47,7 +47,9 @@ class Config:
     seeds: int = setting(5, "How many seeds.")
     seed: int = setting(0, "The first seed.")
     train: training.TrainConfig = training.TrainConfig()
-    strategy: str = _of_study("strategy", "map (bit-exact, CPUs), vmap (accelerators) or auto.")
+    strategy: str = _of_study(
+        "strategy", "map (bit-exact, CPUs), vmap, hybrid (accelerators) or auto."
+    )
     out: str | None = setting(None, "The run's folder; runs/STUDY-ID if not given.")
     keep_tickets: bool = _of_study(
         "keep_tickets", "Also write every lane's network, as a ticket file."

@@ -5,7 +5,7 @@ from typing import Literal
 
 from experiments import cli
 from experiments.planted import tasks
-from lth_jax import study, training
+from lth_jax import study, sweep, training
 from lth_jax.theory import planting
 from lth_jax.training import config as train_config
 
@@ -50,7 +50,7 @@ class Config:
         prune_lr=1e-4,
         prune_decay=0.0,
     )
-    strategy: Literal["auto", "map", "vmap"] = setting("vmap", "As of the image studies.")
+    strategy: sweep.Strategy = setting("vmap", "As of the image studies.")
     max_lanes: int = setting(60, "Most lanes held in memory at once.")
     out: str | None = setting(None, "Folder for the results; runs/planted-ID if not given.")
     lock: Literal["leave", "wait"] = setting(

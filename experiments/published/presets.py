@@ -1,4 +1,4 @@
-"""Sets of defaults for studies on MNIST: the paper's recipe, as told and as run, and a fair one.
+"""Sets of defaults for studies on MNIST: the paper's recipe, a fair one, and others' numbers.
 
 What each says stands in `python -m experiments.mnist --help`.
 """
@@ -45,4 +45,20 @@ _FAIR: dict[str, Any] = {
     "seeds": 12,
     "seed": 100,
 }
+_ANCHOR: dict[str, Any] = {
+    "init": "signed_constant",
+    "method": ("prune",),
+    "perturb_epochs": 0,
+    "seeds": 5,
+    "hold_out": False,
+}
+_SUPSUP: dict[str, Any] = {**_ANCHOR, "sparsity": (0.5,), "prune_epochs": 1, "last_batch": True}
+_SIGNED_SUPERMASK: dict[str, Any] = {
+    **_ANCHOR,
+    "pruner": "signed",
+    "sparsity": (0.9623,),
+    "prune_epochs": 100,
+}
 PRESETS = {"fair": _FAIR, "paper": _PAPER, "paper_code": _PAPER_CODE}
+# For numbers of other papers.
+ANCHORS = {"supsup": _SUPSUP, "signed_supermask": _SIGNED_SUPERMASK}

@@ -5,7 +5,6 @@ Ties go to the lower flat index. How the threshold is found is in threshold.py.
 """
 
 import functools
-import math
 import operator
 import typing
 from fractions import Fraction
@@ -18,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from lth_jax import errors
-from lth_jax.masks import threshold
+from lth_jax.masks import threshold, ties, together
 from lth_jax.perturb import shards
 
 Scope = Literal["tensor", "global"]
@@ -159,6 +158,10 @@ def topk_mask_and_threshold(
     scores = jnp.asarray(scores)
     split = shards.of(scores, shards.axes(axis_name, scores))
     kept = _checked(kept, 0, scores.size * shards.count(split), "kept")
+    if together.serves([scores]) and not split:
+        hints = None if hint is None else [hint]
+        ((mask,),), (hint,) = together.masks_and_hints([[scores]], [kept], hints)
+        return mask, hint
     found: Pair = _mask_and_hint(scores, kept, hint, split)
     return found
 
@@ -201,6 +204,9 @@ def tree_topk_mask_and_thresholds(
     leaves, treedef = jax.tree.flatten(scores)
     if not is_global(kept):
         errors.check_tree("kept", kept, jax.tree.unflatten(treedef, [0] * len(leaves)))
+    if together.serves(leaves) and not shards.axes(axis_name, leaves):
+        return _tree_together(leaves, treedef, kept, hints)
+    if not is_global(kept):
         starts = [None] * len(leaves) if hints is None else jax.tree.leaves(hints)
         found = [
             topk_mask_and_threshold(*args, axis_name)
@@ -215,6 +221,23 @@ def tree_topk_mask_and_thresholds(
         parts.append(mask[start : start + leaf.size].reshape(leaf.shape))
         start += leaf.size
     return jax.tree.unflatten(treedef, parts), hint
+
+
+def _tree_together(
+    leaves: list[jax.Array],
+    treedef: jax.tree_util.PyTreeDef,
+    kept: chex.ArrayTree,
+    hints: chex.ArrayTree | None,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    ranked = [leaves] if is_global(kept) else [[leaf] for leaf in leaves]
+    counts = [
+        _checked(count, 0, sum(leaf.size for leaf in group), "kept")
+        for group, count in zip(ranked, jax.tree.leaves(kept), strict=True)
+    ]
+    starts = None if hints is None else jax.tree.leaves(hints)
+    masks, found = together.masks_and_hints(ranked, counts, starts)
+    of_leaves = jax.tree.unflatten(treedef, [mask for group in masks for mask in group])
+    return of_leaves, found[0] if is_global(kept) else jax.tree.unflatten(treedef, found)
 
 
 def apply_mask(weights: chex.ArrayTree, mask: chex.ArrayTree) -> chex.ArrayTree:
@@ -338,28 +361,7 @@ def _mask_and_hint(
     last = lax.cond(
         count == kept,
         lambda: shards.alike(jnp.int32(keys.size), (keys, kept)),
-        lambda: shards.alike(_last_of_the_tied(keys, reached, kept, split), (keys, kept)),
+        lambda: shards.alike(ties.last_kept(keys, reached, kept, split), (keys, kept)),
     )
     mask = (keys > reached) | ((keys == reached) & (lax.iota(jnp.int32, keys.size) <= last))
     return mask.reshape(scores.shape), hint
-
-
-def _last_of_the_tied(
-    keys: jax.Array, tied: jax.Array, kept: jax.Array, split: shards.Axes
-) -> jax.Array:
-    """Index up to which keys equal to `tied` fill up the `kept`; by rows: a long cumsum is slow."""
-    width = math.isqrt(keys.size - 1) + 1
-    fill = jnp.iinfo(keys.dtype).min
-    rows = jnp.pad(keys, (0, -keys.size % width), constant_values=fill).reshape(-1, width)
-    reaching, above = threshold.count_reaching(rows, [tied, tied + 1])
-    needed = kept - shards.total(above.sum(), split)
-    if split:  # Earlier shards come first.
-        tied_of = shards.gathered((reaching - above).sum(), split)
-        earlier = jnp.cumsum(tied_of) - tied_of
-        needed = needed - earlier[shards.place(split)]
-    own = needed
-    seen = jnp.cumsum(reaching - above)
-    row = jnp.sum(seen < needed)
-    needed -= seen[row] - (reaching - above)[row]
-    last = (row * width + jnp.sum(jnp.cumsum(rows[row] == tied) < needed)).astype(jnp.int32)
-    return jnp.where(own > 0, last, -1) if split else last

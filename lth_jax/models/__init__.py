@@ -1,6 +1,6 @@
 """Networks, by name or of your own, all as `Model`: pure functions of weights and state."""
 
-from lth_jax.models.base import Apply, Architecture, Init, Model, takes_key
+from lth_jax.models.base import Apply, Architecture, BatchState, Init, Model, takes_key
 from lth_jax.models.initializers import INITIALIZERS, InitializerName
 from lth_jax.models.linen import from_flax
 from lth_jax.models.modules import from_equinox, from_nnx
@@ -19,6 +19,7 @@ __all__ = [
     "SCORE_BOUNDS",
     "Apply",
     "Architecture",
+    "BatchState",
     "Init",
     "InitializerName",
     "Model",

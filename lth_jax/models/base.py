@@ -35,6 +35,15 @@ class Apply(Protocol):
         """Returns (logits, state)."""
 
 
+class BatchState(Protocol):
+    """Maps weights and training inputs [b, ...] to the state that they alone give."""
+
+    def __call__(
+        self, weights: chex.ArrayTree, state: chex.ArrayTree, x: jax.Array
+    ) -> chex.ArrayTree:
+        """Returns floats like `state`, such as the batch's means and variances."""
+
+
 class Architecture(NamedTuple):
     """What `build_model` was asked for; it suffices to build the model again.
 
@@ -55,7 +64,9 @@ class Model(NamedTuple):
     `state` holds what is neither trained nor pruned ({} without BatchNorm): training steps return
     it changed; nothing masks, decays or projects it. `architecture` is None for a model of your
     own, which goes by its `name` in rows and tables. `kernel_axes` says which leaves of the weights
-    are kernels, and over which axes each one sums; the default goes by names.
+    are kernels, and over which axes each one sums; the default goes by names. With `batch_state`
+    the final network is scored with a state of its own: the mean over batches of training inputs;
+    without it, with the state that the last training step left.
     """
 
     init: Init
@@ -63,6 +74,7 @@ class Model(NamedTuple):
     architecture: Architecture | None = None
     name: str = "own"
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
+    batch_state: BatchState | None = None
 
 
 def takes_key(apply: Apply) -> bool:

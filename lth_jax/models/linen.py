@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax.models import base, convolution, linen_kernels
+from lth_jax.models import base, convolution, linen_kernels, linen_statistics
 
 # Arguments that tell training from evaluation, and their value in training.
 SWITCHES = {
@@ -26,7 +26,12 @@ SWITCHES = {
 Example = jax.Array | npt.NDArray[np.generic] | jax.ShapeDtypeStruct
 
 
-def from_flax(module: nn.Module, example: Example, switch: str | None = None) -> base.Model:
+def from_flax(
+    module: nn.Module,
+    example: Example,
+    switch: str | None = None,
+    final_statistics: bool = False,
+) -> base.Model:
     """Wraps a flax.linen module; its convolutions become the ones that train fast in loops.
 
     Args:
@@ -36,6 +41,9 @@ def from_flax(module: nn.Module, example: Example, switch: str | None = None) ->
         example: [b, ...] an array or jax.ShapeDtypeStruct; only its shape and dtype are used.
         switch: Name of the argument that is true in training, if it is called otherwise; for one
             that is true in evaluation, "not NAME".
+        final_statistics: Whether the final network is scored with statistics of BatchNorm that are
+            its own, see `Model.batch_state`; if not, with those that training left, which may be of
+            other masks.
 
     Returns:
         A Model whose weights are the collection "params" and whose state is every other one; its
@@ -44,13 +52,18 @@ def from_flax(module: nn.Module, example: Example, switch: str | None = None) ->
         switch: it would be trained in evaluation mode, they would never move and it would not drop.
 
     Raises:
-        ValueError: If the module has no argument of the name that `switch` gives.
+        ValueError: If the module has no argument of the name that `switch` gives; with
+            final_statistics also if it has no state or other than BatchNorm's, or draws numbers.
     """
     switches = switches_of(module, switch)
     init = functools.partial(_init, module, example, switches)
     apply = _Apply(module, switches, example)
     axes = linen_kernels.axes_of(init)
-    return base.Model(init, apply, name=type(module).__name__, kernel_axes=axes)
+    model = base.Model(init, apply, name=type(module).__name__, kernel_axes=axes)
+    if not final_statistics:
+        return model
+    linen_statistics.check(model)
+    return model._replace(batch_state=linen_statistics.of_one_batch(apply))
 
 
 def switches_of(module: Any, switch: str | None) -> dict[str, bool]:

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lth_jax import errors, names, pruners
-from lth_jax.models import base, conv, initializers, linen, mlp
+from lth_jax.models import base, initializers, linen, linen_statistics
+from lth_jax.models.networks import conv, mlp, resnet
 
-ModelName = Literal["lenet", "redundant", "conv2", "conv4", "conv6", "conv8"]
+ModelName = Literal[
+    "lenet", "redundant", "conv2", "conv4", "conv6", "conv8", "resnet20", "resnet18"
+]
 
 # Makes a model of shape=, classes=, init= and width=, see `register`.
 Build = Callable[..., base.Model]
@@ -34,6 +37,16 @@ def _conv_net(depth: int) -> Build:
     return _of_flax(lambda classes, init, width: conv.ConvNet(depth, width, classes, init))
 
 
+def _resnet(make: Callable[..., nn.Module]) -> Build:
+    build = _of_flax(lambda classes, init, width: make(width, classes, init))
+
+    def with_own_statistics(**arguments: Any) -> base.Model:
+        model: base.Model = build(**arguments)
+        return model._replace(batch_state=linen_statistics.of_one_batch(model.apply))
+
+    return with_own_statistics
+
+
 # A new network of the library is an entry here, and its name one in ModelName.
 MODELS: names.Registry[Build] = names.Registry(
     "model",
@@ -49,11 +62,13 @@ MODELS: names.Registry[Build] = names.Registry(
             )
         ),
         **{f"conv{depth}": _conv_net(depth) for depth in conv.DEPTHS},
+        "resnet20": _resnet(resnet.resnet20),
+        "resnet18": _resnet(resnet.resnet18),
     },
 )
 
 _BUILT: weakref.WeakKeyDictionary[
-    base.Apply, tuple[base.Init, base.Architecture, pruners.KernelAxes]
+    base.Apply, tuple[base.Init, base.Architecture, pruners.KernelAxes, base.BatchState | None]
 ] = weakref.WeakKeyDictionary()
 
 # Models whose paper starts edge-popup's scores elsewhere than at U(±1/√fan_in).
@@ -125,12 +140,13 @@ def build_model(
         return model._replace(architecture=None, name=name)
     architecture = base.Architecture(name, tuple(shape), classes, init, width)
     model = model._replace(architecture=architecture, name=name)
-    _BUILT[model.apply] = (model.init, architecture, model.kernel_axes)
+    _BUILT[model.apply] = (model.init, architecture, model.kernel_axes, model.batch_state)
     return model
 
 
 def built_as(model: base.Model) -> base.Architecture | None:
     """What `build_model` was asked for; None for a model that it did not make as it is."""
-    init, architecture, axes = _BUILT.get(model.apply, (None, None, None))
-    same = init is model.init and axes is model.kernel_axes
+    init, architecture, *others = _BUILT.get(model.apply, (None, None, None, None))
+    own = (model.init, model.kernel_axes, model.batch_state)
+    same = all(a is b for a, b in zip((init, *others), own, strict=True))
     return architecture if same and architecture == model.architecture else None

@@ -19,6 +19,8 @@ Axes = tuple[str, ...]
 
 # A mesh axis of this name is known to hold whole tensors: lanes of a sweep.
 LANES = "lanes"
+# A vmap over lanes that step together names its axis so: what is rare can then ask all of them.
+TOGETHER = "together"
 
 
 def axes(axis_name: AxisName | None, tree: chex.ArrayTree) -> Axes:
@@ -58,6 +60,19 @@ def axes(axis_name: AxisName | None, tree: chex.ArrayTree) -> Axes:
             f"got {axis_name!r}."
         )
     return bound
+
+
+def step_together() -> bool:
+    """Whether this is traced for lanes that step together, under a vmap whose axis says so."""
+    return _is_bound(TOGETHER)
+
+
+def of_any_lane(flag: jax.Array) -> jax.Array:
+    """Whether a flag is set in any of the lanes that step together: [] bool, the same for all.
+
+    As a condition it stays one: `lax.cond` runs one branch, and `lax.while_loop` ends for all.
+    """
+    return cast(jax.Array, lax.pmax(flag.astype(jnp.int32), TOGETHER) > 0)
 
 
 def check_whole(name: str, axis_name: AxisName | None, tree: chex.ArrayTree) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lth_jax import models, numerics, pruners, training
-from lth_jax.training import methods, optimizers, scoring
+from lth_jax.training import in_turn, methods, optimizers, scoring
 
 _SHARE = 0.5  # of a device's memory
 _CLASS = jax.ShapeDtypeStruct((), jnp.int32)
@@ -26,12 +26,12 @@ def lane_bytes(
     """Estimates what one more lane in a block costs.
 
     Counted are the state of its largest stage twice (a slice reads one and writes one), the weights
-    and scores of the stage before, and, for lanes that step together (vmap), a step's gradient and
+    and scores of the stage before, and, for lanes that step together, a step's gradient and
     every intermediate array of a microbatch as if none were freed.
 
     Args:
         problem: Model, pruner and config.
-        strategy: "map" or "vmap".
+        strategy: "map", "vmap" or "hybrid".
         example: [...] of an image, raw.
         label: [] of its class, or [k].
 
@@ -63,9 +63,10 @@ def lane_bytes(
     def step(*given: Any) -> Any:
         return scoring.loss_and_gradient(problem.model, 0, *given)
 
-    traced = jax.make_jaxpr(step)(
-        sizes.weights, sizes.model_state, images, labels, channels, channels, key
-    )
+    given = (sizes.weights, sizes.model_state, images, labels, channels, channels, key)
+    if strategy == "hybrid" and in_turn.convolves(step, *given):  # Only network and gradient.
+        return total + 2 * _bytes(sizes.weights)
+    traced = jax.make_jaxpr(step)(*given)
     made = [v.aval for equation in traced.eqns for v in equation.outvars]
     return total + _bytes(sizes.weights) + _bytes(made)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lth_jax import datasets, training
 from lth_jax.sweep import plan
-from lth_jax.training import methods
+from lth_jax.training import methods, statistics
 
 
 class _Spent(NamedTuple):
@@ -26,7 +26,7 @@ class Pace:
 
         Args:
             devices: Among which a block's lanes are dealt out.
-            together: Whether lanes of a device step together (vmap), however many are wanted.
+            together: Whether lanes of a device step together, however many are wanted.
             scoring: How many steps of a lane take about as long as scoring a block in the end, as
                 long as no block was scored.
         """
@@ -122,19 +122,22 @@ class Pace:
 INITIAL, FINISH = "initial", "finish"
 
 
-def scoring_steps(config: training.TrainConfig, dataset: datasets.Dataset) -> float:
+def scoring_steps(problem: training.Problem, dataset: datasets.Dataset) -> float:
     """How many of a lane's steps take about as long as scoring it in the end.
 
     A training image counts three times an image that is scored, for its gradient.
 
     Args:
-        config: For its batches.
+        problem: For its batches, and whether the model finds its final state anew.
         dataset: For the sizes of its splits.
     """
+    config = problem.config
+    scored = len(dataset.watched.labels) + len(dataset.test.labels)
+    if problem.model.batch_state is not None:
+        scored += statistics.looked_at(len(dataset.train.labels))
     steps = config.steps_per_epoch(len(dataset.train.labels))
-    watched = len(dataset.watched.labels)
-    epoch = 3 * steps * config.batch_size + watched
-    return steps * (watched + len(dataset.test.labels)) / max(epoch, 1)
+    epoch = 3 * steps * config.batch_size + len(dataset.watched.labels)
+    return steps * scored / max(epoch, 1)
 
 
 def start_name(kind: methods.StageKind) -> str:

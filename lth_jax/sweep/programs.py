@@ -1,7 +1,9 @@
 """Lanes over devices: the programs that run a block of lanes, one compile per kind of stage.
 
 On a CPU lanes are mapped, one after the other on each device (`map`): the same bits as a lane
-alone. On accelerators they are batched (`vmap`).
+alone. On accelerators they step together: all in batched operations (`vmap`), or so but for
+networks with convolutions, of which a lane nearly fills a device and a batch of kernels is slow:
+their gradients and scores are taken of one lane after the other (`hybrid`).
 """
 
 import typing
@@ -20,12 +22,13 @@ from lth_jax import numerics, training
 from lth_jax.perturb import shards
 from lth_jax.training import scoring
 
-Strategy = Literal["auto", "map", "vmap"]
+Chosen = Literal["map", "vmap", "hybrid"]
+Strategy = Literal["auto", Chosen]
 STRATEGIES: tuple[str, ...] = typing.get_args(Strategy)
 
 
-def strategy_for(strategy: Strategy, platform: str | None = None) -> Literal["map", "vmap"]:
-    """Resolves "auto": map on CPU, vmap elsewhere.
+def strategy_for(strategy: Strategy, platform: str | None = None) -> Chosen:
+    """Resolves "auto": map on CPU, hybrid elsewhere.
 
     Args:
         strategy: What was asked for.
@@ -38,7 +41,7 @@ def strategy_for(strategy: Strategy, platform: str | None = None) -> Literal["ma
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
     if strategy != "auto":
         return strategy
-    return "map" if (platform or jax.local_devices()[0].platform) == "cpu" else "vmap"
+    return "map" if (platform or jax.local_devices()[0].platform) == "cpu" else "hybrid"
 
 
 class Programs:
@@ -65,9 +68,9 @@ class Programs:
         Raises:
             ValueError: If the strategy is unknown.
         """
-        self.problem = problem
         devices = jax.local_devices() if devices is None else devices
         self.strategy = strategy_for(strategy, devices[0].platform)
+        self.problem = problem._replace(in_turn=self.strategy == "hybrid")
         self.devices, self.platform = len(devices), devices[0].platform
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
@@ -80,7 +83,10 @@ class Programs:
             "initial_on_host",
             lambda tasks: jax.lax.map(lambda task: self._initial_of_lane(task, ()), tasks),
         )
-        self._finish: Any = _jit("finish", self._over_lanes(self._finish_of_lane, self.strategy))
+        precision = problem.config.precision
+        finish = self._over_lanes(self._finish_of_lane, self.strategy)
+        # ((weights, scores, model_state), task), (data, test) -> Outcome.
+        self.finish_program: Any = _jit("finish", finish, precision)
         # (tree, rows): the rows of a block as the lanes of the next one.
         self._gather = jax.jit(
             lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
@@ -139,7 +145,7 @@ class Programs:
     ) -> training.Outcome:
         """Scores the final networks, see training.finish; the kind of stage does not matter."""
         final = (state.weights, state.scores, state.model_state)
-        found: training.Outcome = self._finish((final, task), (data, test))
+        found: training.Outcome = self.finish_program((final, task), (data, test))
         return found
 
     def compile_finish(
@@ -151,7 +157,7 @@ class Programs:
     ) -> None:
         """Compiles `finish` for these arguments and runs nothing: scoring may take long, too."""
         final = (state.weights, state.scores, state.model_state)
-        self._finish.lower((final, task), (data, test)).compile()
+        self.finish_program.lower((final, task), (data, test)).compile()
 
     def start_program(self, kind: training.StageKind) -> Callable[..., Any]:
         """The jitted ((task, begin, origin), ()) -> state."""
@@ -160,7 +166,8 @@ class Programs:
             return training.start(self.problem, kind, *lane)
 
         def make(name: str) -> Callable[..., Any]:
-            return _jit(name, self._over_lanes(start, self.strategy))
+            over = self._over_lanes(start, self.strategy)
+            return _jit(name, over, self.problem.config.precision)
 
         return self._made("start", kind, make)
 
@@ -172,11 +179,15 @@ class Programs:
             data, step, until, total = shared
             if self.strategy == "map":  # Padding and finished lanes take no steps.
                 until = jnp.where(task.active, until, step)
+            else:  # The images are laid out for steps to take rows of, once and for all of them.
+                data = data._replace(images=data.images.reshape(len(data.labels), -1))
             return training.advance(self.problem, kind, state, task, data, step, until, total)
 
         def make(name: str) -> Callable[..., Any]:
             over = self._over_lanes(advance, self.strategy)
-            return _jit(name, lambda s, task, shared: over((s, task), shared), donate_argnums=0)
+            precision = self.problem.config.precision
+            lanes = lambda s, task, shared: over((s, task), shared)  # noqa: E731
+            return _jit(name, lanes, precision, donate_argnums=0)
 
         return self._made("advance", kind, make)
 
@@ -204,7 +215,9 @@ class Programs:
             def one(lane: Any) -> Any:
                 return function(lane, shared)
 
-            return jax.lax.map(one, lanes) if strategy == "map" else jax.vmap(one)(lanes)
+            if strategy == "map":
+                return jax.lax.map(one, lanes)
+            return jax.vmap(one, axis_name=shards.TOGETHER)(lanes)
 
         return jax.shard_map(
             local,
@@ -254,7 +267,21 @@ class Programs:
         return dealt._replace(key=jax.vmap(numerics.key)(dealt.key))
 
 
-def _jit(name: str, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """jax.jit of a function under a name of its own, by which profiles and tests know it."""
-    function.__name__ = name
-    return jax.jit(function, **options)
+def _jit(
+    name: str,
+    function: Callable[..., Any],
+    precision: numerics.Precision = "highest",
+    **options: Any,
+) -> Callable[..., Any]:
+    """jax.jit of a function under a name of its own, by which profiles and tests know it.
+
+    Nothing in it, of a model of the user's own either, is left to the default precision, which is
+    another one on every platform.
+    """
+
+    def program(*arguments: Any) -> Any:
+        with numerics.at_precision(precision):
+            return function(*arguments)
+
+    program.__name__ = name
+    return jax.jit(program, **options)

@@ -10,7 +10,7 @@ import chex
 import jax
 import numpy as np
 
-from lth_jax import datasets, pruners, training
+from lth_jax import datasets, numerics, pruners, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import events, memory, pace, plan, programs, resume, rows, snapshots
 
@@ -32,13 +32,14 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
         The shapes of a lane's weights and scores.
 
     Raises:
-        ValueError: If max_lanes < 1, the batch or the number of steps is too large, the model does
-            not fit the images, nothing of it is pruned, the pruner does not keep its contract, or
-            one lane does not fit the memory.
+        ValueError: If max_lanes < 1, jax's own switch contradicts the precision, the batch or the
+            number of steps is too large, the model does not fit the images, nothing of it is
+            pruned, the pruner does not keep its contract, or one lane does not fit the memory.
     """
     config, images = problem.config, len(dataset.train.labels)
     if max_lanes < 1:
         raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
+    numerics.check_precision(config.precision)
     if config.batch_size > images:
         raise ValueError(
             f"batch_size must be at most the {images} training images, got {config.batch_size}."
@@ -82,7 +83,7 @@ class Runner:
         Args:
             problem: Model, pruner and config.
             dataset: Its training split must fill one batch.
-            strategy: "auto", "map" or "vmap", see programs.py.
+            strategy: "auto", "map", "vmap" or "hybrid", see programs.py.
             max_lanes: Most lanes held at once; fewer if memory.py says that they do not fit.
             slice_seconds: About how long a slice takes: how soon a caller can react.
 
@@ -110,8 +111,8 @@ class Runner:
         """What is known of the speed of blocks of a size: theirs are programs of their own."""
         if size not in self._paces:
             devices, strategy = self.programs.devices, self.programs.strategy
-            scoring = pace.scoring_steps(self.problem.config, self.dataset) * size / devices
-            self._paces[size] = pace.Pace(devices, strategy == "vmap", scoring)
+            scoring = pace.scoring_steps(self.problem, self.dataset) * size / devices
+            self._paces[size] = pace.Pace(devices, strategy != "map", scoring)
         return self._paces[size]
 
     def block_size(self, count: int) -> int:
@@ -328,7 +329,9 @@ class Run(Iterator[events.Event]):
                 config = runner.problem.config
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
-                left = (own.center, ours.weights, ours.mask, own.model_state, ours.network)
+                refound = runner.problem.model.batch_state is not None
+                model_state = ours.model_state if refound else own.model_state
+                left = (own.center, ours.weights, ours.mask, model_state, ours.network)
                 self._ready.append(events.Finished(lane, row, *left))
                 self._lanes += 1
         while self._ready:

@@ -9,7 +9,6 @@ import chex
 import jax
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
 
 from lth_jax import files, models, numerics
 from lth_jax.masks import selection
@@ -81,6 +80,8 @@ def export(
             raise ValueError("expected names that differ when joined by '/'.")
     if "__metadata__" in flat:
         raise ValueError("expected another name than __metadata__, which safetensors reserves.")
+    import safetensors.numpy  # Here, so that a machine that only trains does without it.
+
     content = safetensors.numpy.save(flat, _metadata(layout, about))
     files.write(path, content)
     return len(content)

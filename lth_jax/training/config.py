@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from lth_jax import numerics
 from lth_jax.perturb import ball
 
 OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
@@ -94,6 +95,11 @@ class TrainConfig:
     augment: bool = _setting(False, "Random crops (padding 4) and horizontal flips.")
     scale_init: bool = _setting(False, "Multiply the weights at init by 1/√(kept fraction).")
     skip_at_zero: bool = _setting(False, "At eps 0 leave out stages that move only weights.")
+    precision: numerics.Precision = _setting(
+        "highest",
+        "Of factors in products of matrices and convolutions on a GPU or TPU: highest (float32), "
+        "tf32, or bf16 (tf32 in a GPU's convolutions). A CPU always has float32.",
+    )
     curves: bool = _setting(False, "Rows also say how masks and scores changed by epoch.")
 
     def __post_init__(self) -> None:
@@ -129,6 +135,7 @@ class TrainConfig:
             ("eps_unit", ball.UNITS),
             ("project_per", typing.get_args(Period)),
             ("schedule_per", typing.get_args(Period)),
+            ("precision", numerics.PRECISIONS),
         ):
             self._check(name, getattr(self, name) in known, f"one of {', '.join(known)}")
         for name, known in _OR_A_FUNCTION.items():

@@ -7,7 +7,7 @@ Everything a lane differs in (key, eps, kept) is traced: one compile serves all 
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -16,9 +16,9 @@ import optax
 
 from lth_jax import models, pruners
 from lth_jax.datasets import augment
-from lth_jax.perturb import ball
+from lth_jax.perturb import ball, shards
 from lth_jax.training import config as train_config
-from lth_jax.training import curves, methods, scoring
+from lth_jax.training import curves, in_turn, methods, scoring, statistics
 from lth_jax.training import kept as kept_counts
 from lth_jax.training import optimizers as stage_optimizers
 
@@ -26,7 +26,7 @@ from lth_jax.training import optimizers as stage_optimizers
 class Data(NamedTuple):
     """The arrays that a lane reads while it trains; never the test split."""
 
-    images: chex.Array  # [n, ...] raw
+    images: chex.Array  # [n, ...] raw, or each as one row
     labels: chex.Array  # [n] int32, or [n, k] float32
     validation: scoring.Chunks
     mean: chex.Array  # [c] or [1]
@@ -77,6 +77,7 @@ class Problem(NamedTuple):
     model: models.Model
     pruner: pruners.Pruner
     config: train_config.TrainConfig
+    in_turn: bool = False  # whether lanes that step together go through convolutions one by one
 
 
 def _key(key: jax.Array, use: str) -> jax.Array:
@@ -200,9 +201,46 @@ def advance(
         The state after `until` steps, the same bits however the way there was sliced.
     """
     epoch = step // _steps_per_epoch(problem, data)
-    one_step = functools.partial(_one_step, problem, kind, task, data, total)
     order = _order(problem, task, data, epoch)
+    if shards.step_together():
+        return _by_epochs(problem, kind, task, data, total, (step, until), state, order)
+    one_step = functools.partial(_one_step, problem, kind, task, data, total)
     final: State = jax.lax.fori_loop(step, until, one_step, (state, order))[0]
+    return final
+
+
+def _by_epochs(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    data: Data,
+    total: int | jax.Array,
+    span: tuple[int | jax.Array, int | jax.Array],
+    state: State,
+    order: jax.Array,
+) -> State:
+    """The same steps, with an epoch's end outside of their loop: a GPU waits at each branch."""
+    steps_per_epoch, (begin, until) = _steps_per_epoch(problem, data), span
+
+    def leg(carry: Any) -> Any:
+        """The steps to the end of an epoch, or to `until`."""
+        at, state, order, before = carry
+        end = jnp.minimum(until, (at // steps_per_epoch + 1) * steps_per_epoch)
+
+        def one(step: jax.Array, carry: Any) -> Any:
+            state, _, last = _step(problem, kind, task, data, total, step, carry[0], order)
+            return state, last.before if problem.config.curves else ()
+
+        state, before = jax.lax.fori_loop(at, end, one, (state, before))
+        then = _task_at(problem, kind, task, state.scores, end, total)
+        last = _Last(at // steps_per_epoch, then, before)
+        ends = end % steps_per_epoch == 0
+        return end, *_end_epoch(problem, kind, task, data, ends, last, state, order), before
+
+    now = _task_at(problem, kind, task, state.scores, begin, total)
+    before = (state.scores, now.kept, state.pruner_state) if problem.config.curves else ()
+    first = (jnp.asarray(begin, jnp.int32), state, order, before)
+    final: State = jax.lax.while_loop(lambda carry: carry[0] < until, leg, first)[1]
     return final
 
 
@@ -242,6 +280,14 @@ def _keys_of_step(
     return keys, jax.random.fold_in(step_key, 3) if models.takes_key(problem.model.apply) else None
 
 
+class _Last(NamedTuple):
+    """What an epoch's end needs to know of its last step."""
+
+    epoch: jax.Array
+    then: Task  # as it is after the step
+    before: chex.ArrayTree  # scores, kept and the pruner's state before it
+
+
 def _one_step(
     problem: Problem,
     kind: methods.StageKind,
@@ -251,8 +297,23 @@ def _one_step(
     step: jax.Array,
     carry: tuple[State, jax.Array],
 ) -> tuple[State, jax.Array]:
-    """A batch, a gradient, a move; at the end of an epoch validation and a new order."""
+    """A step; at the end of an epoch validation and a new order."""
     state, order = carry
+    state, ends, last = _step(problem, kind, task, data, total, step, state, order)
+    return _end_epoch(problem, kind, task, data, ends, last, state, order)
+
+
+def _step(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    data: Data,
+    total: int | jax.Array,
+    step: jax.Array,
+    state: State,
+    order: jax.Array,
+) -> tuple[State, jax.Array, _Last]:
+    """A batch, a gradient, a move; whether an epoch ends, and what its end needs to know."""
     steps_per_epoch = _steps_per_epoch(problem, data)
     (key_mask, key_images, key_after), key_model = _keys_of_step(problem, kind, task, step)
     epoch, place = step // steps_per_epoch, step % steps_per_epoch
@@ -282,6 +343,21 @@ def _one_step(
         losses=state.losses.at[epoch].set(before + loss),
         diverged=jnp.where(failed, step, state.diverged),
     )
+    return state, ends, _Last(epoch, then, begins_at)
+
+
+def _end_epoch(
+    problem: Problem,
+    kind: methods.StageKind,
+    task: Task,
+    data: Data,
+    ends: jax.Array,
+    last: _Last,
+    state: State,
+    order: jax.Array,
+) -> tuple[State, jax.Array]:
+    """Where an epoch ends, validation and a new order."""
+    epoch, then, begins_at = last
 
     def end_epoch(
         curve: jax.Array, recorded: chex.ArrayTree, order: jax.Array
@@ -289,7 +365,7 @@ def _one_step(
         del order
         pruned = subnetwork(problem, kind, state, then)
         read = (data.validation, data.mean, data.std)
-        right = scoring.count_right(problem.model, pruned, state.model_state, *read)
+        right = _count_right(problem, pruned, state.model_state, *read)
         if isinstance(recorded, curves.Curves):
             ends_at = (state.scores, then.kept, state.pruner_state)
             old, new = (problem.pruner.mask(*of) for of in (begins_at, ends_at))
@@ -325,7 +401,7 @@ def _batch(
     rows = jax.lax.dynamic_slice_in_dim(order, place * problem.config.batch_size, size)
     # As rows of bytes: a gather of whole images costs three times as much on a CPU.
     flat = data.images.reshape(len(data.labels), -1)
-    images = flat[rows].reshape(len(rows), *data.images.shape[1:])
+    images = flat[rows].reshape(len(rows), *data.validation.images.shape[2:])
     if problem.config.augment:
         images = augment.crop_and_flip(key, images)
     return images, data.labels[rows]
@@ -353,6 +429,16 @@ def _moving(kind: methods.StageKind, state: State) -> dict[methods.Part, chex.Ar
     return {name: parts[name] for name in kind.moves}
 
 
+def _by_lane(problem: Problem, function: Callable[..., Any]) -> Callable[..., Any]:
+    return in_turn.lane_by_lane(function) if problem.in_turn else function
+
+
+def _count_right(problem: Problem, *given: Any) -> jax.Array:
+    count = functools.partial(scoring.count_right, problem.model)
+    right: jax.Array = _by_lane(problem, count)(*given)
+    return right
+
+
 def _gradients(
     problem: Problem,
     kind: methods.StageKind,
@@ -373,16 +459,9 @@ def _gradients(
 
     # The mask is found once per step and pulled back once, however many microbatches there are.
     network, pull_back = jax.vjp(network_of, _moving(kind, state))
-    loss, model_state, gradient = scoring.loss_and_gradient(
-        problem.model,
-        problem.config.microbatch,
-        network,
-        state.model_state,
-        *batch,
-        data.mean,
-        data.std,
-        key_model,
-    )
+    take = functools.partial(scoring.loss_and_gradient, problem.model, problem.config.microbatch)
+    given = (network, state.model_state, *batch, data.mean, data.std, key_model)
+    loss, model_state, gradient = _by_lane(problem, take)(*given)
     (gradients,) = pull_back(gradient)
     if "scores" in gradients and pruner.penalty is not pruners.no_penalty:
         penalty = jax.grad(pruner.penalty)(state.scores, task.kept)
@@ -424,6 +503,7 @@ class Outcome(NamedTuple):
     test_right: jax.Array  # [] int32
     finite: jax.Array  # [] bool, whether the network's weights are
     network: chex.ArrayTree = ()  # the pruned network, where it is not just weights by mask
+    model_state: chex.ArrayTree = ()  # the network's own, for a model with `batch_state`
 
 
 def finish(
@@ -441,9 +521,9 @@ def finish(
         problem: Model, pruner and config.
         weights: After the lane's last step.
         scores: After the lane's last step.
-        model_state: After the lane's last step.
+        model_state: After the lane's last step; a model with `batch_state` finds its own anew.
         task: The lane's kept; where nothing is pruned it counts every weight.
-        data: For its validation split.
+        data: For its validation split, and the training images for `batch_state`.
         test: The test split.
 
     Returns:
@@ -451,11 +531,19 @@ def finish(
     """
     mask = problem.pruner.mask(scores, task.kept, None)
     network = problem.pruner.apply(weights, scores, mask)
+    own_state: chex.ArrayTree = ()
+    if (batch_state := problem.model.batch_state) is not None:
+        # Of the network, the seed and the images alone, whatever stages came before: so methods
+        # that end at the same network end at the same numbers.
+        images = (data.images, data.mean, data.std, _order(problem, task, data, 0))
+        size = problem.config.microbatch or problem.config.batch_size
+        find = functools.partial(statistics.of_network, batch_state, size=size)
+        model_state = own_state = _by_lane(problem, find)(network, model_state, *images)
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(network)]
 
     def right(split: scoring.Chunks) -> jax.Array:
-        return scoring.count_right(problem.model, network, model_state, split, data.mean, data.std)
+        return _count_right(problem, network, model_state, split, data.mean, data.std)
 
     own = network if pruners.changes_weights(problem.pruner) else ()
     counts = right(data.validation), right(test)
-    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own)
+    return Outcome(weights, mask, *counts, jnp.all(jnp.stack(finite)), own, own_state)

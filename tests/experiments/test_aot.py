@@ -73,8 +73,22 @@ def test_a_step_is_counted_with_its_loops_and_without_the_dear_branch(said):
     assert counts.of(text.replace("estimated", "other"), 5).cycles is None
 
 
+def test_a_loop_is_known_by_the_number_its_counter_is_compared_with():
+    # As a TPU's text has it: nothing on the line of the loop.
+    compared = """\
+  %q.2 = f32[4]{0} parameter(0)
+  %limit = s32[]{:T(128)} constant(6)
+  ROOT %true = pred[] compare(%q.2, %limit), direction=LT
+"""
+    old = TEXT[TEXT.index("  %q.2 =") : TEXT.index("  ROOT %true")]
+    text = TEXT.replace(old + "  ROOT %true = pred[] constant(true)\n", compared)
+    assert counts.of(TEXT).dynamic_loops == 1 and counts.of(TEXT).cycles == 20 + 3 * 7
+    found = counts.of(text)
+    assert found.dynamic_loops == 0 and found.cycles == 20 + (3 + 6) * 7
+
+
 def test_of_two_loops_the_longer_one_is_the_training():
-    assert counts.of(TEXT.replace("body=%lane", "body=%step")).kernels == 4
+    assert counts.of(TEXT).kernels == 4
     with pytest.raises(ValueError, match="ENTRY"):
         counts.of("HloModule nothing")
 
@@ -92,7 +106,7 @@ def test_the_ideal_is_that_of_products_by_hand():
         ("--target=gpu", "--target=gpu"),
         ("--model=vgg", "--model must be of"),
         ("--kind=dense", "--kind must be of prune, perturb, joint"),
-        ("--strategy=auto", "--strategy must be of map, vmap"),
+        ("--strategy=auto", "--strategy must be of map, vmap, hybrid"),
         ("--lanes=0", "--lanes and --batch_size must be at least 1"),
         ("--width=nan", "--width must be positive"),
         ("--out=/nowhere/at/all/aot.json", "no such folder"),

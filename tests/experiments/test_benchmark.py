@@ -8,6 +8,7 @@ import pytest
 
 from experiments import cli
 from experiments.benchmark import command, measure, torch_peers
+from experiments.benchmark.accelerator import hardware, lane_laws, laws, torch_steps
 
 
 def test_a_row_is_reached_if_the_peer_takes_long_enough():
@@ -93,3 +94,60 @@ def test_the_peer_keeps_the_top_scores_and_passes_the_gradient(how):
     weights = torch.arange(77.0).reshape(7, 11)
     (mask * weights).sum().backward()
     np.testing.assert_array_equal(scores.grad.numpy(), weights.numpy())
+
+
+def test_without_an_accelerator_one_line_says_so(capsys):
+    assert cli.main(command.run, command.Config(), "", ["--only=accelerator/conv2/8_lanes/*"]) == 2
+    error = capsys.readouterr().err
+    assert "no accelerator is here" in error and error.count("\n") == 1
+    for strategy in lane_laws.STRATEGIES:
+        assert f"accelerator/conv2/8_lanes/{strategy}" in error
+
+
+def test_a_broken_law_ends_the_accelerators_rows(tmp_path, monkeypatch, capsys):
+    broken = {"exact ball": lambda size: {"holds": False, "balls_left": 3}}
+    monkeypatch.setattr(laws, "LAWS", broken)
+    path = tmp_path / "b.json"
+    argv = ["--only=accelerator/lenet/*", "--smoke", f"--out={path}"]
+    assert cli.main(command.run, command.Config(), "", argv) == 1
+    assert "exact ball does not hold on this device" in capsys.readouterr().err
+    found = json.loads(path.read_text())
+    assert found["laws"][0]["balls_left"] == 3 and found["rows"] == []
+
+
+@pytest.mark.slow
+def test_the_way_of_an_accelerators_rows_in_small(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "HAS_TORCH", False)
+    path = tmp_path / "b.json"
+    argv = ["--only=accelerator/lenet/1_lanes/vmap", "--smoke", "--rounds=1", f"--out={path}"]
+    assert cli.main(command.run, command.Config(), "", argv) == 0
+    found = json.loads(path.read_text())
+    assert [law["name"] for law in found["laws"]] == list(laws.LAWS)
+    assert all(law["holds"] for law in found["laws"])
+    (row,) = found["rows"]
+    assert row["lane_steps_per_second"] == pytest.approx(1e3 / row["ours_ms"])
+    assert row["step_bytes"] > 0 and row["peer"] is None
+    assert "lane-steps a second" in capsys.readouterr().out
+
+
+def test_lengths_in_a_ball_are_counted_by_its_norm():
+    center, moved = {"a": np.zeros(3, np.float32)}, {"a": np.float32([0, 1, -1])}
+    for norm, length in (("linf", 1.0), ("l2", 2**0.5), ("l2_global", 2**0.5)):
+        assert laws._lengths(center, moved, {"a": np.float32(1)}, norm) == [(length, 1.0)]
+
+
+@pytest.mark.parametrize(
+    "kind, found",
+    [("NVIDIA H100 80GB HBM3", 3.35e12), ("NVIDIA H200", 4.8e12), ("cpu", None)],
+)
+def test_data_sheets_are_found_by_the_name_that_jax_gives(kind, found):
+    sheet = hardware.peak(kind)
+    assert (sheet and sheet.bandwidth) == found
+
+
+@pytest.mark.parametrize("how", ["sort", "kthvalue"])
+@pytest.mark.parametrize("way", ["vmap", "graph"])
+def test_the_peers_of_an_accelerator_take_steps(how, way):
+    pytest.importorskip("torch")
+    request = {"net": "conv2", "how": how, "way": way, "lanes": 1, "small": True}
+    assert 0 < torch_steps._answer({**request, "precision": "highest"}) < 1e5

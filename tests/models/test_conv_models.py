@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lth_jax.models import conv
+from lth_jax.models.networks import conv
 
 COUNTS = {2: 4_300_992, 4: 2_425_024, 6: 2_261_184, 8: 5_275_840}
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lth_jax import models, pruners, training
-from lth_jax.models import initializers, mlp
+from lth_jax.models import initializers
+from lth_jax.models.networks import mlp
 
 EXAMPLE = jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32)
 

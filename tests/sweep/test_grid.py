@@ -13,7 +13,8 @@ import pytest
 import tiny
 
 from lth_jax import datasets, pruners, sweep, training
-from lth_jax.models import conv, linen
+from lth_jax.models import linen
+from lth_jax.models.networks import conv
 from lth_jax.sweep import plan, programs
 from lth_jax.training import methods
 

@@ -1,7 +1,7 @@
 """The random network of theorem 2 before anything is chosen in it, and what a choice sums to.
 
 An odd layer is block-diagonal: each hidden unit sees one input. Its kept entries are stored
-elementwise, as `models.mlp.RedundantBlock` does: weight1 [r, in] of ±1 in place of a dense
+elementwise, as `models.networks.mlp.RedundantBlock` does: weight1 [r, in] of ±1 in place of a dense
 [in, r·in] matrix and a mask that keeps one entry per column. Any such mask is a choice that theorem
 2 allows: with `units` input j has the next units_j columns of the same random weight2, whose rows
 are one stream, and weight1 is [Σ units].
@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lth_jax import models
-from lth_jax.models import initializers, mlp
+from lth_jax.models import initializers
+from lth_jax.models.networks import mlp
 from lth_jax.theory.construction import network_certificate
 from lth_jax.theory.subset_sum import certificate
 

@@ -1,0 +1,1 @@
+"""The networks that have names, as flax.linen modules: dense, convolutional, residual."""
