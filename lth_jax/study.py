@@ -181,7 +181,6 @@ class Study:
         self.name, self._tell, self._lock = name, tell, lock
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
         self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
-        self._cluster: ray_cluster.Cluster | None = None
         with _refusals():
             engine = engine if isinstance(engine, engines.Engine) else engines.Engine(engine)
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock, tensorboard)
@@ -207,11 +206,11 @@ class Study:
                 lane_tickets.check(sizes)
             self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)
             self._tell_doubts(sizes)
-            platform = None
-            if engine.engine == "ray":
-                self._cluster = ray_cluster.Cluster(engine, tell)
-                platform = self._cluster.platform
-            strategy = programs.strategy_for(strategy, platform)
+            cluster = ray_cluster.Cluster(engine, tell) if engine.engine == "ray" else None
+            strategy = programs.strategy_for(
+                strategy, None if cluster is None else cluster.platform
+            )
+            self._cluster = cluster
             self._describe(strategy, plugins)
         self._setup = ray_worker.Setup(self.problem, self.dataset, strategy, max_lanes)
         self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")

@@ -4,6 +4,7 @@ Run as a program it is the cluster: it says where it is and ends with its standa
 """
 
 import contextlib
+import importlib
 import importlib.util
 import math
 import os
@@ -29,6 +30,7 @@ def _engines(group: measure.Group, rounds: int) -> list[measure.Row]:
     with _cluster() as (started, process, address):
         on_ray = measured(engines.Engine("ray", address))
         megabytes = sum(map(_megabytes, _below(process.pid)))
+        importlib.import_module("ray").shutdown()  # Else it ends this process with the cluster.
     local = measured(engines.Engine())
     notes = {"ray": on_ray, "local": local, "cluster_starts_s": started, "cluster_mb": megabytes}
     return [
