@@ -14,22 +14,19 @@ network (theorem 2 of Xiong et al. 2023) for each ε, run, certified and stored:
 The same command again adds what is missing; more ε or more keys add objects to the same folder.
 """
 
+import functools
 import sys
 from typing import Any
 
 from experiments import cli
-from experiments.cli import (
-    construction_flags,
-    construction_rows,
-    construction_table,
-    theory_folder,
-)
-from lth_jax import files, numerics, runs
+from experiments.cli import in_order, theory_folder
+from experiments.cli.construction import flags, objects, table
+from lth_jax import errors, files, numerics, runs
 from lth_jax.report import plots, plots_construction
 from lth_jax.theory import targets
 from lth_jax.theory.construction import problem
 
-Config = construction_flags.Config
+Config = flags.Config
 # These change no object that is there: the axes, places and pace.
 ASIDE = ("eps", "certified", "assignment", "keys", "seed", "target", "data_dir", "out", "lock")
 
@@ -40,32 +37,38 @@ def run(config: Config) -> list[dict[str, Any]]:
     Returns:
         The objects that were asked for.
     """
-    weights, dataset = construction_flags.source(config)
+    weights, dataset = flags.source(config)
     facts = {"data_sha256": dataset.sha256, "target_sha256": weights and targets.digest(weights)}
     folder = theory_folder.own_folder("construction", config, ASIDE, facts, ("construction.json",))
     with folder as out:
         path = out / "construction.json"
-        table = construction_table.of(config)
-        rows = files.read_json(path, table.fields, list) or []
-        there = {construction_rows.cell_of(row): row for row in rows}
-        wanted = construction_rows.cells(config)
-        given = None
-        print(table.head)
+        shown = table.of(config)
+        known = files.read_json(path, shown.fields, list) or []
+        there = {objects.cell_of(row): row for row in known}
+        wanted = objects.cells(config)
+        print(shown.head)
         for cell in wanted:
-            if cell not in there:
-                if given is None:
-                    key = numerics.key(config.target_seed)
-                    weights = weights or problem.trained_on(
-                        dataset, key, config.hidden, config.steps
-                    )
-                    given = problem.on_dataset(weights, dataset)
-                there[cell] = construction_rows.make(config, given, cell, out)
+            if cell in there:
+                print(shown.line(there[cell]), flush=True)
+        failed = []
+        if missing := [cell for cell in wanted if cell not in there]:
+            key = numerics.key(config.target_seed)
+            weights = weights or problem.trained_on(dataset, key, config.hidden, config.steps)
+            given = problem.on_dataset(weights, dataset)
+            make = functools.partial(objects.make, config, given, out)
+            for cell, row in in_order.made(make, missing):
+                if isinstance(row, errors.RunError):
+                    failed.append(str(row))
+                    continue
+                there[cell] = row
                 files.write_json(path, list(there.values()))
-            print(table.line(there[cell]), flush=True)
-        asked, rows = [there[each] for each in wanted], list(there.values())
-        print(table.end(asked, runs.git_revision()))
+                print(shown.line(row), flush=True)
+        if failed:
+            raise errors.RunError(" ".join(failed))
+        asked = [there[each] for each in wanted]
+        print(shown.end(asked, runs.git_revision()))
         draw = plots_construction.sizes if config.eta is None else plots_construction.widths
-        plots.save(draw(rows, config.delta), out / "construction.png")
+        plots.save(draw(list(there.values()), config.delta), out / "construction.png")
         print(f"written to {out}")
     return asked
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments import cli
-from experiments.cli import construction_rows
+from experiments.cli.construction import objects
 from lth_jax import errors, files, numerics, tickets
 from lth_jax.theory import targets
 from lth_jax.theory.construction import exact_certificate, random_network
@@ -75,7 +75,7 @@ def _row_of(path: pathlib.Path, digest: str) -> dict[str, Any]:
     fields = ("eps", "target_sha256", "certificate_entrywise", "halves")
     rows = files.read_json(path.parent / "construction.json", fields, list) or []
     for row in rows:
-        if construction_rows.cell_of(row).name == path.stem:
+        if objects.cell_of(row).name == path.stem:
             break
     else:
         raise errors.InputError(f"{path}: no object of it in the construction.json beside it.")

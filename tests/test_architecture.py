@@ -153,7 +153,8 @@ def test_only_plots_need_matplotlib_and_never_its_global_state(path):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
 def test_studies_stand_alone(path):
     folder = path.parent.relative_to(ROOT / "experiments").as_posix()
-    folder = folder.removesuffix("/accelerator")  # A part of the benchmark.
+    for part in ("/accelerator", "/construction"):  # Of the benchmark, of the command line.
+        folder = folder.removesuffix(part)
     assert folder in (".", "aot", "cli", "benchmark", "planted", "published")
     assert not path.stem.startswith("_") or path.stem in ("__init__", "__main__")
     # A study may use the command line's package; that uses itself alone. What was

@@ -18,6 +18,7 @@ _COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", 
 # What costs nothing by itself, or is counted by what it calls.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"}
 _FREE |= {"call", "after-all", "partition-id", "replica-id", "opt-barrier", "domain"}
+_ALL = 2**62
 _HEAD = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
 _SHAPE = re.compile(r"\b(pred|[su]\d+|bf16|f\d+)\[([\d,]*)\]")
@@ -33,7 +34,8 @@ class Instruction(NamedTuple):
     cycles: int  # that XLA expects; 0 where it does not say
     called: dict[str, tuple[str, ...]]  # computations, by their part
     trips: int | None  # of a loop whose length its line says
-    value: int | None  # of a constant
+    value: int | None  # of a constant, or a parameter's place
+    fused: str | None  # the computation of a fusion
 
 
 class Counts(NamedTuple):
@@ -47,13 +49,14 @@ class Counts(NamedTuple):
     collectives: int  # in the whole program
 
 
-def of(text: str, mapped: int | None = None) -> Counts:
+def of(text: str, mapped: int | None = None, around: int = 1) -> Counts:
     """Counts a program.
 
     Args:
         text: From `compiled.as_text()`.
         mapped: Lanes that a device runs one after the other, more than one; None where they step
-            together. Around the loop of steps is one more, of lanes or of epochs.
+            together.
+        around: Loops around that of the steps: one of lanes or of epochs, none of a mapped lane.
 
     Returns:
         The counts of its training loop, the one of most instructions, or of all of it where there
@@ -70,7 +73,7 @@ def of(text: str, mapped: int | None = None) -> Counts:
     if found is None:
         raise ValueError("expected the text of a program, got none with an ENTRY.")
     body = found[1]
-    for _ in range(2):
+    for _ in range(1 + around):
         body = max(_loops(program, body), key=lambda name: _length(program, name), default=body)
     step = _Cost().plus(_cost(program, body), mapped or 1)
     says = any(i.cycles for c in program.values() for i in c)
@@ -123,14 +126,57 @@ def _cost(program: dict[str, list[Instruction]], name: str) -> _Cost:
         elif each.operation == "call":
             total = total.plus(inner["calls"][0])
         elif each.operation not in _FREE:
-            moved = each.size + sum(sizes.get(operand, 0) for operand in each.operands)
-            total = total.plus(_Cost(each.cycles, moved, 1))
+            total = total.plus(_Cost(each.cycles, _moved(program, each, sizes), 1))
     return total
+
+
+def _moved(program: dict[str, list[Instruction]], each: Instruction, sizes: dict[str, int]) -> int:
+    """Bytes read and written; where rows of an array are taken or replaced, only those."""
+    read = [sizes.get(operand, 0) for operand in each.operands]
+    if each.fused is None:
+        places = {name: [(each, place)] for place, name in enumerate(each.operands)}
+        return _written(each, sizes) + sum(
+            min(_read_of(places, name), size)
+            for name, size in zip(each.operands, read, strict=True)
+        )
+    body = program[each.fused]
+    inner = {i.name: i for i in body}
+    places = {}
+    for user in body:
+        for place, name in enumerate(user.operands):
+            places.setdefault(name, []).append((user, place))
+    taken = {i.value: _read_of(places, i.name) for i in body if i.operation == "parameter"}
+    root = body[-1]
+    ends = [inner[name] for name in root.operands] if root.operation == "tuple" else [root]
+    own = {name: i.size for name, i in inner.items()}
+    while any(end.operation == "bitcast" for end in ends):
+        ends = [inner[e.operands[0]] if e.operation == "bitcast" else e for e in ends]
+    return sum(min(taken.get(n, size), size) for n, size in enumerate(read)) + sum(
+        _written(end, own) for end in ends
+    )
+
+
+def _read_of(places: dict[str, list[tuple[Instruction, int]]], name: str) -> int:
+    """Bytes of an array that its users read, without a limit if one of them reads all of it."""
+    total = 0
+    for user, place in places.get(name, []):
+        if user.operation == "bitcast":
+            total += _read_of(places, user.name)
+        elif place or user.operation not in ("dynamic-slice", "gather", "dynamic-update-slice"):
+            return _ALL
+        elif user.operation != "dynamic-update-slice":
+            total += user.size
+    return total
+
+
+def _written(each: Instruction, sizes: dict[str, int]) -> int:
+    replaced = each.operation == "dynamic-update-slice"
+    return sizes.get(each.operands[1], 0) if replaced else each.size
 
 
 def _limit(condition: list[Instruction]) -> int | None:
     """The number that a loop's counter is compared with; a loop over lanes begins at 0."""
-    values = {i.name: i.value for i in condition}
+    values = {i.name: i.value for i in condition if i.operation == "constant"}
     compared = [i for i in condition if i.operation == "compare"][-1:]
     return next((v for i in compared for o in i.operands if (v := values.get(o))), None)
 
@@ -176,7 +222,8 @@ def _instruction(name: str, rest: str) -> Instruction:
         int(cycles[1]) if cycles else 0,
         called,
         int(trips[1]) if trips else None,
-        int(value) if operation == "constant" and value.isdigit() else None,
+        int(value) if operation in ("constant", "parameter") and value.isdigit() else None,
+        _named("calls", arguments) or None if operation == "fusion" else None,
     )
 
 

@@ -87,6 +87,38 @@ def test_a_loop_is_known_by_the_number_its_counter_is_compared_with():
     assert found.dynamic_loops == 0 and found.cycles == 20 + (3 + 6) * 7
 
 
+ROWS = """\
+HloModule rows
+
+%taken (p: f32[100,4], n: s32[]) -> f32[4] {
+  %p = f32[100,4]{1,0} parameter(0)
+  %n = s32[] parameter(1)
+  %row = f32[1,4]{1,0} dynamic-slice(%p, %n, %n), dynamic_slice_sizes={1,4}
+  ROOT %flat = f32[4]{0} bitcast(%row)
+}
+
+%replaced (p.2: f32[100,4], row.2: f32[4], n.2: s32[]) -> f32[100,4] {
+  %p.2 = f32[100,4]{1,0} parameter(0)
+  %row.2 = f32[4]{0} parameter(1)
+  %n.2 = s32[] parameter(2)
+  %one = f32[1,4]{1,0} bitcast(%row.2)
+  ROOT %all = f32[100,4]{1,0} dynamic-update-slice(%p.2, %one, %n.2, %n.2)
+}
+
+ENTRY %main (x: f32[100,4], k: s32[]) -> f32[100,4] {
+  %x = f32[100,4]{1,0} parameter(0)
+  %k = s32[] parameter(1)
+  %y = f32[4]{0} fusion(%x, %k), kind=kLoop, calls=%taken
+  ROOT %z = f32[100,4]{1,0} fusion(%x, %y, %k), kind=kLoop, calls=%replaced
+}
+"""
+
+
+def test_of_an_array_whose_rows_are_taken_or_replaced_only_those_are_counted():
+    # A row of 16 bytes and its number are read and a row written, twice; the array has 1,600 bytes.
+    assert counts.of(ROWS).bytes == 2 * (16 + 4 + 16)
+
+
 def test_of_two_loops_the_longer_one_is_the_training():
     assert counts.of(TEXT).kernels == 4
     with pytest.raises(ValueError, match="ENTRY"):

@@ -342,3 +342,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, ca
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and captured.out == ""
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_networks_that_are_not_certified_are_named_and_the_others_are_made(tmp_path, capsys):
+    out = tmp_path / "run"
+    # Three candidates a weight are too few at ε = 0; more are not asked for.
+    assert certify(out, "--width=3", "--assignment=uniform", "--eps=0,1", "--certified=0.2") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: eps-0.0_certified-0.2_uniform_key-0: no network is certified")
+    assert [row["eps"] for row in rows_of(out)] == [1]

@@ -89,10 +89,10 @@ def test_help_and_choices_know_the_names_of_a_plugin(write, capsys):
     given = ["--eps", "0", "--help", "--plugin=of_another,of_another_two", "--nonsense=1"]
     assert cli.main(digits.run, digits.CONFIG, digits.__doc__, given) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for part in ("cifar10, faint.", "conv8, linear, second.", ", popup.", "dense, late."):
+    for part in ("cifar10, faint.", "resnet18, linear, second.", ", popup.", "dense, late."):
         assert part in shown
     status, said = told(capsys, "--plugin=of_another", "--model=lin")
-    assert (status, said.count("\n")) == (2, 1) and "conv8, linear, second, got 'lin'" in said
+    assert (status, said.count("\n")) == (2, 1) and "resnet18, linear, second, got 'lin'" in said
     status, said = told(capsys, "--plugin=of_another", "--model=linear", "--width=2")
     assert (status, said) == (2, "error: --width: model 'linear' takes none.\n")
     status, said = told(capsys, "--plugin=of_another", "--dataset=faint", "--data_dir=here")

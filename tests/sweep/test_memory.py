@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from lth_jax import sweep, training
+from lth_jax import pruners, sweep, training
+from lth_jax.models import linen
+from lth_jax.models.networks import conv
 from lth_jax.sweep import memory
 
 IMAGE = jax.ShapeDtypeStruct((8, 8, 1), jnp.uint8)
@@ -51,6 +53,21 @@ def test_lanes_that_step_together_also_hold_what_a_step_makes():
     batch = tiny.CONFIG.batch_size
     activations = batch * (64 + 16 + 16 + 10) * 4
     assert together >= alone + WEIGHTS * 4 + activations
+
+
+@pytest.mark.slow
+def test_convolutions_that_lanes_go_through_in_turn_are_not_counted_by_lane():
+    image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    model = linen.from_flax(conv.ConvNet(2, width=1 / 8), image)
+    problem = training.Problem(model, pruners.edge_popup(), tiny.CONFIG)
+    sizes = training.lane_shapes(problem)
+    weights = sum(leaf.size for leaf in jax.tree.leaves(sizes.weights)) * 4
+    alone, in_turn, together = (
+        memory.lane_bytes(problem, strategy, IMAGE) for strategy in ("map", "hybrid", "vmap")
+    )
+    assert in_turn == alone + 2 * weights < together
+    dense = (memory.lane_bytes(tiny.problem(), strategy, IMAGE) for strategy in ("hybrid", "vmap"))
+    assert len({*dense}) == 1
 
 
 @pytest.mark.parametrize(("fitting", "expected"), [(100, 16), (3, 6), (1, 2)])

@@ -11,7 +11,8 @@ import pytest
 import tiny
 
 from lth_jax import pruners, training
-from lth_jax.models import conv, linen
+from lth_jax.models import linen
+from lth_jax.models.networks import conv
 from lth_jax.sweep import programs
 from lth_jax.training import in_turn, methods
 

@@ -101,7 +101,7 @@ def _shares(
     strategy, lanes = stepper.programs.strategy, stepper.size
     text = stepper.lowered().compile().as_text()
     in_a_loop = lanes if strategy == "map" and lanes > 1 else None
-    counted = counts.of(text, in_a_loop)
+    counted = counts.of(text, in_a_loop, around=int(strategy != "map" or lanes > 1))
     problem = stepper.programs.problem
     shape = problem.model.architecture.shape
     seconds = 1e-3 * ms * lanes  # of a step of all lanes

@@ -27,6 +27,7 @@ from lth_jax.theory.subset_sum import solvers
 Floats = npt.NDArray[np.float64]
 Assignment = Literal["uniform", "adaptive"]  # One width per layer, or units as each input needs.
 ASSIGNMENTS: tuple[Assignment, ...] = typing.get_args(Assignment)
+_LIMITS: dict[Assignment, int] = {"uniform": 30, "adaptive": solvers.MAX_CANDIDATES}
 _SAMPLE = 24  # Inputs of a layer that its width is guessed from.
 _ROOM = 1.05  # Times the least certificate: with less there is no room for fewer terms.
 _SPARE = 1e-6  # Of what is allowed: far more than the verifier adds for rounding.
@@ -85,13 +86,13 @@ def least(
     candidates: random_network.Kind = "uniform",
     bits: int | None = 16,
     width: int | None = None,
-    limit: int = 30,
+    limit: int | None = None,
 ) -> Least:
     """Finds a small random network with a ticket of certified error at most `allowed`.
 
-    With "uniform" the widths are the least ones, layer by layer, the largest layer first and with
-    `limit` candidates in those that come later: of that layer's width the network has the least
-    that a certificate bears. With "adaptive" each input stops by the rule of `adaptive.assign`.
+    With "uniform" the widths are the least ones, layer by layer, the largest layer first and as if
+    those that come later had no error: of that layer's width the network has the least that a
+    certificate bears. With "adaptive" each input stops by the rule of `adaptive.assign`.
 
     Args:
         target: Bias-free ReLU network, linear at its end: matrices [out, in]; inputs in [0, 1].
@@ -102,7 +103,8 @@ def least(
         candidates: See `random_network.KINDS`.
         bits: Of a stored perturbation; None leaves it as float32.
         width: With "uniform": the width of all layers, of which only the ticket is then sought.
-        limit: Most candidates per weight, at most 40; a larger width counts as one.
+        limit: Most candidates per weight, at most 40; a larger width counts as one. By default 30
+            with "uniform" and 40 with "adaptive", where single inputs need far more than most.
 
     Returns:
         The network with the sparse ticket, within `allowed` by its stored weights.
@@ -116,6 +118,8 @@ def least(
             f"expected eps >= 0, allowed > 0 and an assignment of {ASSIGNMENTS}, "
             f"got {eps}, {allowed} and {assignment!r}."
         )
+    if limit is None:
+        limit = _LIMITS[assignment]
     limit = max(limit, width or 1)
     if not 1 <= limit <= solvers.MAX_CANDIDATES or (width and assignment != "uniform"):
         raise ValueError(f"expected 1 <= limit <= {solvers.MAX_CANDIDATES}, got {limit}.")
@@ -137,7 +141,8 @@ def least(
         if (built := _thrifty(problem, found, room, allowed, assignment)) is not None:
             kept = sum(int(layer.answers.sizes.sum()) for layer in found)
             return Least(built, kept, [layer.tolerance for layer in found])
-    raise ValueError(f"expected perturbations of more bits, for a certificate of {allowed}.")
+    more = "candidates" if width else "bits of perturbations"
+    raise ValueError(f"expected more {more}, for a certificate of {allowed}.")
 
 
 def _columns(
@@ -178,9 +183,9 @@ def _uniform(problem: _Problem, room: float, width: int | None) -> list[_Layer]:
     """The least width of each layer in turn, the largest layer first; or the given width."""
     order = np.argsort([-w.size for w in problem.target], kind="stable").tolist()
     layers: dict[int, _Layer] = {}
-    for index in order if width else order[1:]:
+    for index in order:
         columns = problem.columns[index]
-        layers[index] = _at_width(columns, width or columns.limit)
+        layers[index] = _at_width(columns, width) if width else _without_error(columns)
     for index in [] if width else order:
         layers[index] = _least_width(problem, layers, index, room)
     tolerances = sensitivity.tolerances(problem.target, room)
@@ -191,6 +196,12 @@ def _at_width(columns: stream.Columns, n: int) -> _Layer:
     answers = stream.empty(columns.targets.ravel())
     columns.improve(answers, columns.regular(n), n)
     return _Layer(columns.regular(n), answers, np.nan)
+
+
+def _without_error(columns: stream.Columns) -> _Layer:
+    """What stands for a layer until its width is found."""
+    answers = stream.empty(np.zeros(columns.weights.size))
+    return _Layer(columns.regular(0), answers, np.nan)
 
 
 def _least_width(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli import construction_flags
+from experiments.cli.construction import flags
 from lth_jax import errors, numerics, runs, tickets
 from lth_jax.masks import selection
 from lth_jax.theory import construction, targets
@@ -31,7 +31,7 @@ class Cell:
         return f"eps-{self.eps}_certified-{self.certified}_{self.assignment}_key-{self.key}"
 
 
-def cells(config: construction_flags.Config) -> list[Cell]:
+def cells(config: flags.Config) -> list[Cell]:
     """All that the flags ask for, in order."""
     keys = range(config.seed, config.seed + config.keys)
     if config.eta is not None:
@@ -53,7 +53,7 @@ def cell_of(row: dict[str, Any]) -> Cell:
 
 
 def make(
-    config: construction_flags.Config, given: problem.Problem, cell: Cell, folder: pathlib.Path
+    config: flags.Config, given: problem.Problem, folder: pathlib.Path, cell: Cell
 ) -> dict[str, Any]:
     """Builds, stores, runs and certifies one network, and returns its object.
 
@@ -67,7 +67,7 @@ def make(
 
 
 def _of_tolerance(
-    config: construction_flags.Config,
+    config: flags.Config,
     eta: float,
     given: problem.Problem,
     cell: Cell,
@@ -104,7 +104,7 @@ def _of_tolerance(
 
 
 def _of_certificate(
-    config: construction_flags.Config, given: problem.Problem, cell: Cell, folder: pathlib.Path
+    config: flags.Config, given: problem.Problem, cell: Cell, folder: pathlib.Path
 ) -> dict[str, Any]:
     started, share = time.perf_counter(), cell.certified or 0.0
     allowed = share * float(np.abs(given.logits).max())
@@ -146,7 +146,7 @@ def _of_certificate(
 
 
 def _known(
-    config: construction_flags.Config,
+    config: flags.Config,
     given: problem.Problem,
     built: construction.Construction,
     cell: Cell,

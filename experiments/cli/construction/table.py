@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.cli import construction_flags
+from experiments.cli.construction import flags
 
 Row = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ _BOTH = ("eps", "certificate", "largest_logit", "ticket_accuracy", "ticket_bytes
 _BOTH += ("widths", "target_accuracy", "largest_error_found", "over_parameterization", "kept")
 
 
-def of(config: construction_flags.Config) -> Table:
+def of(config: flags.Config) -> Table:
     """The table of a study: by a tolerance per weight, or by a certificate."""
     return BY_CERTIFICATE if config.eta is None else BY_TOLERANCE
 
