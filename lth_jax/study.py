@@ -1,6 +1,7 @@
 """Any model × any data × methods into a folder: the public door to the laboratory."""
 
 import contextlib
+import fnmatch
 import functools
 import logging
 import math
@@ -24,12 +25,13 @@ from lth_jax import (
     training,
 )
 from lth_jax.masks import selection
+from lth_jax.pruners import kernels
 from lth_jax.report import summary
 from lth_jax.runs import checkpoints, engines, jobs, saved, scalars
 from lth_jax.runs.on_ray import cluster as ray_cluster
 from lth_jax.runs.on_ray import work as ray_work
 from lth_jax.runs.on_ray import worker as ray_worker
-from lth_jax.sweep import plan, programs, snapshots
+from lth_jax.sweep import fits, plan, programs, snapshots
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
 
@@ -135,6 +137,7 @@ class Study:
         name: str = "study",
         scope: selection.Scope = "tensor",
         prunable: pruners.Prunable | None = None,
+        exclude: Sequence[str] = (),
         strategy: sweep.Strategy = "auto",
         max_lanes: int = 16,
         keep_tickets: bool = False,
@@ -155,10 +158,12 @@ class Study:
             train: How stages train; None is TrainConfig().
             out: The run's folder; None is runs/NAME-ID, the ID being made of the settings.
             name: What the study is called: letters, digits and _.+-, as it names a folder.
-            scope: "tensor" prunes every tensor alike, "global" ranks all weights together; for a
-                pruner given by name.
+            scope: "tensor" prunes every tensor alike, "global" ranks all weights together, "erk"
+                keeps more of small tensors (masks/shares.py); for a pruner given by name.
             prunable: (path, leaf) -> whether the leaf is pruned, for a pruner given by name; None
                 is the model's kernels. `pruned` says what came of it.
+            exclude: Patterns of names that are not pruned, as "Dense_2/*"; for a pruner given by
+                name.
             strategy: "map" (bit-exact, for CPUs), "vmap" or "hybrid" (for accelerators) or "auto".
             max_lanes: Most lanes held in memory at once.
             keep_tickets: Also write every lane's network, as a ticket file.
@@ -182,39 +187,48 @@ class Study:
         self._keep_tickets, self._ticket_bits = keep_tickets, ticket_bits
         self._checkpoint_minutes, self._tensorboard = checkpoint_minutes, tensorboard
         with _refusals():
-            engine = engine if isinstance(engine, engines.Engine) else engines.Engine(engine)
             check_choices(strategy, max_lanes, ticket_bits, checkpoint_minutes, lock, tensorboard)
-            _check_types(name, model, dataset, pruner, train, plugins)
+            _check_types(name, model, dataset, pruner, train, plugins, exclude)
             self.dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
             self._own_parts = prunable is not None or not (
                 isinstance(pruner, str) and pruners.PRUNERS.is_built_in(pruner)
             )
-            if prunable is not None and not isinstance(pruner, str):
-                raise ValueError("prunable must be None for a Pruner, which has its own.")
+            if (prunable is not None or exclude) and not isinstance(pruner, str):
+                wrong = "exclude must be empty" if prunable is None else "prunable must be None"
+                raise ValueError(f"{wrong} for a Pruner, which has its own.")
             if isinstance(model, str):
                 shape = self.dataset.train.images.shape[1:]
                 model = models.build_model(model, shape, self.dataset.classes)
             if isinstance(pruner, str):
-                pruner = pruner_for(model, pruner, scope, prunable)
+                pruner = pruner_for(model, pruner, scope, prunable, exclude)
             self._own_parts |= models.built_as(model) is None
             if keep_tickets and ticket_bits:
                 _check_bits(self._own_parts, pruner)
             self.problem = training.Problem(model, pruner, train)
-            sizes = sweep.check(self.problem, self.dataset, max_lanes)
+            self._sizes = sizes = sweep.check(self.problem, self.dataset, max_lanes)
             self.dataset.check()
             if keep_tickets:
                 lane_tickets.check(sizes)
             self.leaves = pruners.leaves(sizes.weights, sizes.scores, pruner.kernel_axes)
+            _check_patterns(exclude, self.leaves)
+            self._exclude = sorted(set(exclude))
             self._tell_doubts(sizes)
-            cluster = ray_cluster.Cluster(engine, tell) if engine.engine == "ray" else None
-            strategy = programs.strategy_for(
-                strategy, None if cluster is None else cluster.platform
-            )
-            self._cluster = cluster
+            strategy = self._connect(engine, strategy)
             self._describe(strategy, plugins)
         self._setup = ray_worker.Setup(self.problem, self.dataset, strategy, max_lanes)
         self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")
         runs.check(self.path, self.config, self._defaults)
+
+    def _connect(
+        self, engine: engines.Engine | Literal["local", "ray"], strategy: sweep.Strategy
+    ) -> programs.Chosen:
+        """Finds what runs the lanes; its platform says what an automatic strategy is."""
+        engine = engine if isinstance(engine, engines.Engine) else engines.Engine(engine)
+        self._cluster: ray_cluster.Cluster | None = None
+        if engine.engine == "local":
+            return programs.strategy_for(strategy)
+        self._cluster = ray_cluster.Cluster(engine, self._tell)
+        return programs.strategy_for(strategy, self._cluster.platform)
 
     def _tell_doubts(self, sizes: training.Initial) -> None:
         """Warns of kernels that a pruner which goes by names takes for others than the model."""
@@ -230,6 +244,7 @@ class Study:
         """What the folder's name and its config.json are made of."""
         self.settings = settings = _settings(self.problem, self.dataset)
         settings["strategy"], settings["plugin"] = strategy, sorted(set(plugins))
+        settings["exclude"] = self._exclude
         if self._own_parts or self.problem.config.has_functions:
             settings["program"] = fingerprint.program(self.problem, self.dataset)
         self._defaults = _DEFAULTS | training.TrainConfig().settings()
@@ -337,7 +352,15 @@ class Study:
             InputError: If a value is refused.
         """
         with _refusals():
-            return sweep.lanes(methods, eps, sparsity, seeds)
+            lanes = sweep.lanes(methods, eps, sparsity, seeds)
+            self._check_lanes(lanes)
+            return lanes
+
+    def _check_lanes(self, lanes: Sequence[sweep.Lane]) -> None:
+        """Refuses methods that do not fit the pruner, and sparsities that leave too little."""
+        fits.check(self.problem.pruner, self.problem.config, dict.fromkeys(x.method for x in lanes))
+        for sparsity in dict.fromkeys(lane.sparsity for lane in lanes):
+            training.lane_task(self.problem, self._sizes, 0, None, sparsity)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -370,6 +393,7 @@ class Study:
         self._check_switches()
         with _refusals():
             plan.check(lanes)
+            self._check_lanes(lanes)
         folder, own = self._folder(), self._own_methods(lanes)
         engine = self._engine(lanes)
         _check_methods(folder, own)
@@ -476,7 +500,8 @@ class Study:
         architecture = None if self._own_parts else self.problem.model.architecture
         scaled = self.problem.config.scale_init
         bits, name = self._ticket_bits, self._head["model"]
-        lane_tickets.keep(self.path, event, architecture, scaled, bits, self.dataset, name)
+        data, pruner = self.dataset, self.problem.pruner
+        lane_tickets.keep(self.path, event, architecture, scaled, bits, data, name, pruner)
 
     def _report(self, folder: runs.Folder) -> None:
         """Writes summary.csv and the plots, these only if there is something new to draw."""
@@ -543,6 +568,7 @@ _DEFAULTS: dict[str, Any] = {
     "scope": "tensor",
     "strategy": "map",
     "plugin": [],
+    "exclude": [],
 }
 
 
@@ -568,21 +594,33 @@ def pruner_for(
     name: pruners.PrunerName,
     scope: selection.Scope = "tensor",
     prunable: pruners.Prunable | None = None,
+    exclude: Sequence[str] = (),
 ) -> pruners.Pruner:
     """A pruner by name, with a model's kernels and the initial scores of the model's own paper.
 
     Args:
         model: The model.
         name: One of pruners.PRUNERS.
-        scope: "tensor" or "global".
+        scope: "tensor", "global" or "erk".
         prunable: What to prune; None is the model's kernels.
+        exclude: Patterns of names that are not pruned.
 
     Raises:
         ValueError: If the name or the scope is unknown.
     """
     architecture = model.architecture
     bound = architecture and models.SCORE_BOUNDS.get(architecture.name)
+    if exclude:
+        prunable = pruners.excluding(prunable or kernels.choice(model.kernel_axes), exclude)
     return pruners.build_pruner(name, scope, prunable, model.kernel_axes, bound)
+
+
+def _check_patterns(exclude: Sequence[str], leaves: Sequence[pruners.Leaf]) -> None:
+    for pattern in exclude:
+        names = [leaf.path for leaf in leaves if leaf.fan_in is None]
+        if not fnmatch.filter(names, pattern):
+            known = ", ".join(leaf.path for leaf in leaves)
+            raise ValueError(f"exclude: {pattern!r} fits no name of {known}.")
 
 
 def _check_bits(own_parts: bool, pruner: pruners.Pruner) -> None:
@@ -590,17 +628,18 @@ def _check_bits(own_parts: bool, pruner: pruners.Pruner) -> None:
         raise ValueError(
             "ticket_bits must be 0 for a model, pruner or choice of leaves of your own."
         )
-    if pruners.changes_weights(pruner):
+    if pruners.changes_weights(pruner) or pruner.redraws:
         raise ValueError(
             f"ticket_bits must be 0 for {pruner.name!r}, which changes weights themselves."
         )
 
 
 def _check_types(
-    study: Any, model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any
+    study: Any, model: Any, dataset: Any, pruner: Any, train: Any, plugins: Any, exclude: Any
 ) -> None:
-    if isinstance(plugins, str):
-        raise ValueError(f"plugins must be a list, got {plugins!r}.")
+    for name, names in (("plugins", plugins), ("exclude", exclude)):
+        if isinstance(names, str) or not all(isinstance(each, str) for each in names):
+            raise ValueError(f"{name} must be a list, got {names!r}.")
     if not isinstance(study, str) or not _NAME.fullmatch(study):
         raise ValueError(f"name must be letters, digits and _.+-, got {study!r}.")
     for name, value, kinds, remedy in (

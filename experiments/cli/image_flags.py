@@ -9,6 +9,7 @@ from experiments import cli
 from experiments.cli import display, plugins
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
 from lth_jax.runs import engines
+from lth_jax.sweep import fits
 
 setting = cli.setting
 Table = Literal["auto", "wide", "narrow", "csv"]
@@ -38,7 +39,13 @@ class Config:
     width: float = setting(1.0, "Factor of the model's hidden units or channels.")
     init: str = setting("kaiming_normal", f"One of {', '.join(models.INITIALIZERS)}.")
     pruner: str = _of_study("pruner", lambda: f"One of {pruners.PRUNERS.names()}.")
-    scope: str = _of_study("scope", "Prune every tensor alike (tensor), or rank all (global).")
+    scope: str = _of_study(
+        "scope",
+        "Prune every tensor alike (tensor), rank all (global), or keep more of small ones (erk).",
+    )
+    exclude: tuple[str, ...] = setting(
+        (), "List of patterns of names that are not pruned, as Dense_2/*; see --show_pruned."
+    )
     method: tuple[str, ...] = setting(
         ("perturb_then_prune",), lambda: f"List of {training.METHODS.names()}."
     )
@@ -94,7 +101,7 @@ class Config:
         # somebody registered may not take just any.
         known = self.model if models.MODELS.is_built_in(self.model) else "lenet"
         model = models.build_model(known, (32, 32, 3), 10, self.init, self.width)
-        study.pruner_for(model, self.pruner, self.scope)
+        fits.check(study.pruner_for(model, self.pruner, self.scope), self.train, self.method)
         study.check_choices(
             self.strategy,
             self.max_lanes,
@@ -136,7 +143,7 @@ class Config:
             model = models.build_model(self.model, shape, dataset.classes, self.init, self.width)
         except ValueError as error:
             raise errors.InputError(str(error)) from None
-        return study.Study(
+        made = study.Study(
             model,
             dataset,
             self.pruner,
@@ -144,6 +151,7 @@ class Config:
             self.out,
             name=name,
             scope=self.scope,
+            exclude=self.exclude,
             strategy=self.strategy,
             max_lanes=self.max_lanes,
             keep_tickets=self.keep_tickets,
@@ -155,3 +163,6 @@ class Config:
             engine=self.engine,
             tell=tell,
         )
+        seeds = range(self.seed, self.seed + self.seeds)
+        made.lanes(self.method, seeds, self.eps, self.sparsity)  # What the network's sizes refuse.
+        return made

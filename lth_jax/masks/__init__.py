@@ -1,6 +1,7 @@
 """Which weights stay: exact selection, its threshold search, the straight-through gradient."""
 
 from lth_jax.masks.selection import (
+    Floored,
     Scope,
     apply_mask,
     kept_count,
@@ -9,9 +10,11 @@ from lth_jax.masks.selection import (
     topk_mask,
     tree_kept,
     tree_topk_mask,
+    with_floor,
 )
 
 __all__ = [
+    "Floored",
     "Scope",
     "apply_mask",
     "kept_count",
@@ -20,4 +23,5 @@ __all__ = [
     "topk_mask",
     "tree_kept",
     "tree_topk_mask",
+    "with_floor",
 ]

@@ -8,7 +8,7 @@ import functools
 import operator
 import typing
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import chex
 import jax
@@ -17,11 +17,18 @@ import numpy as np
 from jax import lax
 
 from lth_jax import errors
-from lth_jax.masks import threshold, ties, together
+from lth_jax.masks import shares, threshold, ties, together
 from lth_jax.perturb import shards
 
-Scope = Literal["tensor", "global"]
+Scope = Literal["tensor", "global", "erk"]
 Pair = tuple[jax.Array, jax.Array]
+
+
+class Floored(NamedTuple):
+    """What to keep in the scope "global" with a floor: so many of all, and so many of each."""
+
+    total: int | jax.Array
+    least: chex.ArrayTree  # of integers like the scores, at most `total` together
 
 
 def kept_count(n: int, sparsity: Any) -> int:
@@ -59,30 +66,61 @@ def tree_kept(scores: chex.ArrayTree, sparsity: Any, scope: Scope = "tensor") ->
     Args:
         scores: Tree of arrays or shapes, None where nothing is pruned.
         sparsity: Fraction removed, see `kept_count`; or a list of k of them, to jax.vmap over.
-        scope: "tensor" prunes every tensor to the same sparsity, "global" ranks all together.
+        scope: "tensor" prunes every tensor to the same sparsity, "global" ranks all together, "erk"
+            shares their number out by `shares.erk` and ranks within each tensor.
 
     Returns:
-        Tree of ints like scores ("tensor"), or one int ("global"); of a list, [k] int32 arrays.
+        Tree of ints like scores ("tensor", "erk"), or one int ("global"); of a list, [k] int32
+        arrays.
 
     Raises:
-        ValueError: If scope is unknown or sparsity is not in [0, 1].
+        ValueError: If scope is unknown, sparsity is not in [0, 1], or it leaves less than one
+            weight for each tensor in the scope "erk".
     """
     check_scope(scope)
+    leaves, treedef = jax.tree.flatten(scores)
+    whole = sum(leaf.size for leaf in leaves)
 
-    def count(n: int) -> Any:
-        if isinstance(sparsity, list | tuple):
-            return np.array([kept_count(n, each) for each in sparsity], np.int32)
-        return kept_count(n, sparsity)
+    def counts(sparsity: Any) -> Any:
+        if scope == "global":
+            return kept_count(whole, sparsity)
+        if scope == "erk":
+            found = shares.erk([leaf.shape for leaf in leaves], kept_count(whole, sparsity))
+        else:
+            found = [kept_count(leaf.size, sparsity) for leaf in leaves]
+        return jax.tree.unflatten(treedef, found)
 
-    if scope == "tensor":
-        return jax.tree.map(lambda leaf: count(leaf.size), scores)
-    return count(sum(leaf.size for leaf in jax.tree.leaves(scores)))
+    if isinstance(sparsity, list | tuple):
+        each = [counts(one) for one in sparsity]
+        return jax.tree.map(lambda _, *some: np.array(some, np.int32), counts(0), *each)
+    return counts(sparsity)
+
+
+def with_floor(scores: chex.ArrayTree, kept: int, floor: Any) -> Floored:
+    """Numbers to keep in the scope "global" where no tensor may lose nearly all.
+
+    Args:
+        scores: Tree of arrays or shapes, None where nothing is pruned.
+        kept: Of all together, from `tree_kept`.
+        floor: In (0, 1]: every tensor keeps at least this share of what it would keep if all were
+            pruned alike, and one weight.
+
+    Returns:
+        What `tree_topk_mask` takes for `kept`.
+
+    Raises:
+        ValueError: If the floors come to more than `kept`.
+    """
+    leaves, treedef = jax.tree.flatten(scores)
+    least = shares.floors([leaf.size for leaf in leaves], kept, floor)
+    return Floored(kept, jax.tree.unflatten(treedef, least))
 
 
 def check_scope(scope: Scope) -> None:
     """Raises a ValueError if a scope is unknown."""
     if scope not in typing.get_args(Scope):
-        raise ValueError(f"scope must be 'tensor' or 'global', got {scope!r}.")
+        known = ", ".join(map(repr, typing.get_args(Scope)))
+        raise ValueError(f"scope must be one of {known}, got {scope!r}.")
 
 
 def kth_largest(
@@ -176,7 +214,7 @@ def tree_topk_mask(
 
     Args:
         scores: Tree of float arrays, None where nothing is pruned.
-        kept: Tree of integers like scores (per tensor), or one integer (global).
+        kept: Tree of integers like scores (per tensor), one integer (global), or `Floored`.
         hints: None, or those of an earlier step from `tree_topk_mask_and_thresholds`.
         axis_name: See `topk_mask`; of all leaves. Global ties go by shard before they go by leaf.
 
@@ -199,8 +237,10 @@ def tree_topk_mask_and_thresholds(
 
     Returns:
         masks: Tree of bool arrays like scores, None where scores are None.
-        hints: Tree like scores of [2] floats (per tensor), or one [2] float (global).
+        hints: Tree like scores of [2] floats (per tensor), or one [2] float (global), or both.
     """
+    if isinstance(kept, Floored):
+        return _floored(scores, kept, hints, axis_name)
     leaves, treedef = jax.tree.flatten(scores)
     if not is_global(kept):
         errors.check_tree("kept", kept, jax.tree.unflatten(treedef, [0] * len(leaves)))
@@ -221,6 +261,25 @@ def tree_topk_mask_and_thresholds(
         parts.append(mask[start : start + leaf.size].reshape(leaf.shape))
         start += leaf.size
     return jax.tree.unflatten(treedef, parts), hint
+
+
+def _floored(
+    scores: chex.ArrayTree,
+    kept: Floored,
+    hints: chex.ArrayTree | None,
+    axis_name: shards.AxisName | None,
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """The top `least` of each tensor, filled up by the top of what is left."""
+    own, overall = (None, None) if hints is None else hints
+    first, own = tree_topk_mask_and_thresholds(scores, kept.least, own, axis_name)
+
+    # NaN ranks above all else: what a floor keeps is kept, and the whole count stays exact.
+    def lifted(score: jax.Array, mask: jax.Array) -> jax.Array:
+        return jnp.where(mask, jnp.asarray(jnp.nan, score.dtype), score)
+
+    ranked = jax.tree.map(lifted, scores, first)
+    masks, overall = tree_topk_mask_and_thresholds(ranked, kept.total, overall, axis_name)
+    return masks, (own, overall)
 
 
 def _tree_together(
@@ -309,8 +368,14 @@ _straight_through.defvjp(_straight_through_forward, _straight_through_backward)
 
 
 def is_global(kept: chex.ArrayTree) -> bool:
-    """Whether `kept` is one integer for all leaves together, and no tree of one for each."""
-    return bool(jax.tree_util.treedef_is_leaf(jax.tree.structure(kept)))
+    """Whether `kept` is of all leaves together, with floors or not, and no tree of one each."""
+    one = jax.tree_util.treedef_is_leaf(jax.tree.structure(kept))
+    return bool(one) or isinstance(kept, Floored)
+
+
+def of_all(kept: chex.ArrayTree) -> Any:
+    """How many are kept of all leaves together, whatever the scope."""
+    return sum(jax.tree.leaves(kept.total if isinstance(kept, Floored) else kept))
 
 
 def _checked(kept: int | jax.Array, low: int, high: int, name: str) -> jax.Array:

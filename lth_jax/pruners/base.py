@@ -1,8 +1,9 @@
 """What a pruning algorithm is: a tuple of pure functions over trees of weights and scores.
 
 In all of them `scores` is a tree like the weights with None where a leaf is not pruned, and `kept`
-a tree of integers like the scores (scope "tensor") or one integer (scope "global"). `state` is
-whatever the algorithm carries from step to step; it must belong to the scores it comes with.
+a tree of integers like the scores (scopes "tensor" and "erk"), or one integer or a
+selection.Floored (scope "global"). `state` is whatever the algorithm carries from step to step; it
+must belong to the scores it comes with.
 """
 
 import inspect
@@ -96,7 +97,7 @@ class Counts(Protocol):
     def __call__(
         self, scores: chex.ArrayTree, sparsity: Any, scope: selection.Scope, /
     ) -> chex.ArrayTree:
-        """Returns a tree of integers like the scores (scope "tensor"), or one ("global")."""
+        """Returns a tree of integers like the scores ("tensor", "erk"), or one ("global")."""
 
 
 class Penalty(Protocol):
@@ -167,6 +168,9 @@ class Pruner(NamedTuple):
     `kernel_axes` is what it takes for kernels and their fan-in, for tables of what is pruned.
     `state` may be left out everywhere but in `after_step`; with it, work is shared between steps.
     `counts` turns a sparsity into `kept`, for one that keeps another share of some leaves.
+    `learns` is false of one whose mask no step of its scores changes. `redraws` is true of one
+    whose `after_step` gives pruned weights new values, which are then centres of their balls; its
+    `init_state` gets the weights as the seed drew them.
     """
 
     name: str
@@ -180,11 +184,30 @@ class Pruner(NamedTuple):
     penalty: Penalty = no_penalty
     kernel_axes: kernels.KernelAxes = kernels.kernel_axes
     counts: Counts = selection.tree_kept
+    learns: bool = True
+    redraws: bool = False
 
 
 def changes_weights(pruner: Pruner) -> bool:
     """Whether the final network's kept weights may differ from the trained ones."""
     return pruner.apply is not masked
+
+
+def opposite(pruner: Pruner, scores: chex.ArrayTree, mask: chex.ArrayTree) -> chex.ArrayTree:
+    """A mask with as many ones as another: where the scores are the least.
+
+    Args:
+        pruner: Whose scores they are.
+        scores: Tree of arrays, None where nothing is pruned.
+        mask: Tree of bool NumPy arrays like scores.
+
+    Returns:
+        Tree of bool arrays. In the scope "global" as many of all tensors together.
+    """
+    pruned: chex.ArrayTree = jax.tree.map(lambda m: int(m.size - m.sum()), mask)
+    others = sum(jax.tree.leaves(pruned)) if pruner.scope == "global" else pruned
+    found: chex.ArrayTree = jax.tree.map(lambda m: ~m, pruner.mask(scores, others, None))
+    return found
 
 
 def check(pruner: Pruner) -> None:

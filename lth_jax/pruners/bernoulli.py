@@ -26,7 +26,8 @@ def bernoulli(
     A step keeps the top of score + a logistic draw. An entry passes the least that is kept, θ, with
     probability p = sigmoid(score - θ), and the gradient of a score is ∂L/∂v · w · p(1 - p) with v
     the network: straight through the sample, as in the paper. `expected` is the network of
-    probabilities, and `subnetwork` with any key a sampled one.
+    probabilities, and `subnetwork` with any key a sampled one. Over all tensors together there is
+    one θ, with a floor one of each tensor.
 
     Deviations: the paper has θ = 0, so that the number of kept weights falls out of the training;
     here every sample and the final mask have the exact number. Scores start from U(-b, b), near
@@ -65,7 +66,7 @@ def bernoulli(
         sample = mask(noisy, kept, state)
         base.check_trees(weights, scores, sample)
         least = jax.tree.map(lambda z, m: jnp.min(z, initial=jnp.inf, where=m), noisy, sample)
-        if scope == "global":
+        if scope == "global" and not isinstance(kept, selection.Floored):
             lowest = jnp.min(jnp.stack(jax.tree.leaves(least)))
             least = jax.tree.map(lambda _: lowest, least)
 
@@ -91,12 +92,17 @@ def expected(
     Args:
         weights: Tree of float arrays.
         scores: Tree like weights, None where nothing is pruned.
-        kept: Tree of integers like scores, or one integer for all.
+        kept: Tree of integers like scores, or one integer for all; none with a floor.
 
     Returns:
         Tree like weights.
+
+    Raises:
+        ValueError: If `kept` is neither.
     """
     leaves = jax.tree.leaves(scores)
+    if isinstance(kept, selection.Floored):
+        raise ValueError("kept must have no floor for the expected network.")
     if selection.is_global(kept):
         theta = _threshold(jnp.concatenate([jnp.ravel(s) for s in leaves]), kept)
         thetas = jax.tree.map(lambda s: theta, scores)

@@ -71,7 +71,8 @@ def edge_popup(
     The gradient of a score is ∂L/∂w_eff · w · sign(score), also where the weight is masked out.
 
     Args:
-        scope: "tensor" keeps the same fraction of every tensor, "global" ranks all scores together.
+        scope: "tensor" keeps the same fraction of every tensor, "global" ranks all scores together,
+            "erk" keeps more of small tensors than of large ones, see masks/shares.py.
         prunable: (path, leaf) -> whether the leaf gets scores; None is all kernels.
         score_bound: (path, leaf) -> b, for initial scores from U(-b, b); None is 1/√fan_in.
         kernel_axes: (path, leaf) -> the axes that a kernel is summed over, None for no kernel;

@@ -162,13 +162,16 @@ def _select(
     def lowest(s: jax.Array) -> jax.Array:
         return jnp.full_like(s, -jnp.inf)
 
-    fixed: chex.ArrayTree
-    if selection.is_global(kept):
-        most = sum(frozen_count(leaf) for leaf in jax.tree.leaves(scores))
-        fixed = _share_of(kept, part, most)
-    else:
+    def share_of(kept: chex.ArrayTree) -> chex.ArrayTree:
+        if isinstance(kept, selection.Floored):
+            return selection.Floored(share_of(kept.total), share_of(kept.least))
+        if selection.is_global(kept):
+            most = sum(frozen_count(leaf) for leaf in jax.tree.leaves(scores))
+            return _share_of(kept, part, most)
         errors.check_tree("kept", kept, jax.tree.map(lambda s: 0, scores))
-        fixed = jax.tree.map(lambda k, s: _share_of(k, part, frozen_count(s)), kept, scores)
+        return jax.tree.map(lambda k, s: _share_of(k, part, frozen_count(s)), kept, scores)
+
+    fixed = share_of(kept)
     rest = jax.tree.map(lambda k, f: k - f, kept, fixed)
     marks = jax.tree.map(lambda s: jnp.where(is_frozen(s), s, lowest(s)), scores)
     others = jax.tree.map(lambda s: jnp.where(is_frozen(s), lowest(s), jnp.abs(s)), scores)

@@ -120,6 +120,8 @@ def _counts(kept: chex.ArrayTree) -> chex.ArrayTree:
 def _still_alive(state: GemState, top: chex.ArrayTree, counts: chex.ArrayTree) -> chex.ArrayTree:
     """Where the count fell, only what is among the top."""
     fell = jax.tree.map(lambda new, old: new < old, counts, state.kept)
+    if isinstance(fell, selection.Floored):  # Floors do not fall.
+        fell = fell.total
     if selection.is_global(counts):
         fell = jax.tree.map(lambda m: fell, top)
     found: chex.ArrayTree = jax.tree.map(lambda a, m, f: a & (m | ~f), state.alive, top, fell)

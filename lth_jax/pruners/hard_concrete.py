@@ -76,6 +76,7 @@ def hard_concrete(
         open_gates = jax.tree.map(lambda s: jnp.sum(chance(s)), scores)
         if selection.is_global(kept):
             open_gates = sum(jax.tree.leaves(open_gates))
+            kept = kept.total if isinstance(kept, selection.Floored) else kept
         excess = jax.tree.map(lambda n, k: jnp.maximum(n - k, 0), open_gates, kept)
         return penalty_rate * jnp.sum(jnp.stack(jax.tree.leaves(excess)))
 

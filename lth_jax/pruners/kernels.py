@@ -1,5 +1,6 @@
 """Which leaves of a network are kernels, and over which of their axes they sum: their fan-in."""
 
+import fnmatch
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -9,6 +10,8 @@ import chex
 import jax
 
 Path = tuple[Any, ...]  # of a leaf in its tree, as jax.tree_util writes it
+
+Choice = Callable[[Path, Any], bool]  # whether a leaf is pruned
 
 _NO_KERNELS = {"bias", "biases", "scale", "scales", "embed", "embedding", "embeddings"}
 _NNX_VALUES = {"value", "raw_value"}  # what flax.nnx puts below the name of a parameter
@@ -40,9 +43,28 @@ def kernel_axes(path: Path, leaf: Any) -> tuple[int, ...] | None:
     return _by_name(path, leaf, isinstance(path[-1] if path else None, jax.tree_util.GetAttrKey))
 
 
-def choice(axes: KernelAxes) -> Callable[[Path, Any], bool]:
+def choice(axes: KernelAxes) -> Choice:
     """Chooses kernels: (path, leaf) -> whether it is one."""
     return lambda path, leaf: axes(path, leaf) is not None
+
+
+def excluding(choice: Choice, patterns: Iterable[str]) -> Choice:
+    """The same choice without the leaves whose names a pattern fits.
+
+    Args:
+        choice: (path, leaf) -> whether it is pruned.
+        patterns: As in fnmatch, * for any text, of names joined by /, as `leaves` shows them.
+    """
+    some = tuple(patterns)
+    return lambda path, leaf: (
+        choice(path, leaf)
+        and not any(fnmatch.fnmatchcase(name_of(path), pattern) for pattern in some)
+    )
+
+
+def name_of(path: Path) -> str:
+    """The names along a path, joined by /."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def out_first(path: Path, leaf: Any) -> tuple[int, ...] | None:
@@ -121,9 +143,8 @@ def leaves(weights: chex.ArrayTree, scores: chex.ArrayTree, axes: KernelAxes) ->
     for (path, leaf), is_pruned in zip(
         jax.tree_util.tree_leaves_with_path(weights), jax.tree.leaves(pruned), strict=True
     ):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
         fan = fan_in(axes(path, leaf), leaf.shape) if is_pruned else None
-        found.append(Leaf(name, tuple(leaf.shape), math.prod(leaf.shape), fan))
+        found.append(Leaf(name_of(path), tuple(leaf.shape), math.prod(leaf.shape), fan))
     return found
 
 

@@ -12,6 +12,7 @@ from lth_jax.pruners.edge_popup import ScoreBound, edge_popup
 from lth_jax.pruners.frozen import frozen
 from lth_jax.pruners.gem_miner import gem_miner
 from lth_jax.pruners.hard_concrete import hard_concrete
+from lth_jax.pruners.iterand import iterand
 from lth_jax.pruners.one_shot.magnitude import magnitude
 from lth_jax.pruners.one_shot.random import random
 from lth_jax.pruners.signed import signed
@@ -24,6 +25,7 @@ PrunerName = Literal[
     "bernoulli",
     "gem_miner",
     "hard_concrete",
+    "iterand",
     "random",
     "magnitude",
 ]
@@ -44,6 +46,7 @@ PRUNERS: names.Registry[Build] = names.Registry(
         "bernoulli": bernoulli,
         "gem_miner": gem_miner,
         "hard_concrete": hard_concrete,
+        "iterand": iterand,
         "random": random,
         "magnitude": magnitude,
     },
@@ -78,7 +81,7 @@ def build_pruner(
 
     Args:
         name: One of PRUNERS.
-        scope: "tensor" or "global".
+        scope: "tensor", "global" or "erk".
         prunable: What to prune; None is the pruner's own choice, as a rule all kernels.
         kernel_axes: Tells what is a kernel.
         score_bound: Where initial scores lie, if the pruner has use for it.

@@ -42,6 +42,7 @@ class Finished(NamedTuple):
     mask: chex.ArrayTree
     state: chex.ArrayTree  # of the model: its running statistics
     network: chex.ArrayTree = ()  # where the pruner changes kept weights: what it made of them
+    scores: chex.ArrayTree = ()  # None where a leaf is not pruned
 
 
 Event = Compiling | Compiled | Progress | Finished

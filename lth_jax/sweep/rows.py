@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from lth_jax import datasets, files, training
+from lth_jax import datasets, files, pruners, training
 from lth_jax.perturb import ball
 from lth_jax.sweep import plan
 from lth_jax.training import curves, methods
@@ -142,6 +142,26 @@ def make_row(
         named = zip(curves.NAMES, history.recorded, strict=True)
         fields |= {f"{name}_curve": list(values) for name, values in named}
     return {name: files.jsonable(value) for name, value in fields.items()}
+
+
+def by_tensor(mask: Any, least: Any) -> dict[str, dict[str, int]]:
+    """What is kept of each tensor, where that is not the same share of all.
+
+    Args:
+        mask: Tree of bool arrays, None where a leaf is not pruned.
+        least: Tree like mask of the numbers below which none may fall; None without a floor.
+
+    Returns:
+        Fields of a row: `kept_by_tensor`, and `floor_by_tensor` where there is one.
+    """
+    counts = {"kept_by_tensor": jax.tree.map(np.sum, mask)}
+    if least is not None:
+        counts["floor_by_tensor"] = least
+    named = {name: jax.tree_util.tree_leaves_with_path(tree) for name, tree in counts.items()}
+    return {
+        name: {pruners.kernels.name_of(path): int(count) for path, count in leaves}
+        for name, leaves in named.items()
+    }
 
 
 def network_displacement(center: Any, outcome: training.Outcome) -> float:

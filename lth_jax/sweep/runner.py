@@ -12,7 +12,17 @@ import numpy as np
 
 from lth_jax import datasets, numerics, pruners, training
 from lth_jax.perturb import ball
-from lth_jax.sweep import events, memory, pace, plan, programs, resume, rows, snapshots
+from lth_jax.sweep import (
+    events,
+    fits,
+    memory,
+    pace,
+    plan,
+    programs,
+    resume,
+    rows,
+    snapshots,
+)
 
 _T = TypeVar("_T")
 
@@ -34,9 +44,11 @@ def check(problem: training.Problem, dataset: datasets.Dataset, max_lanes: int) 
     Raises:
         ValueError: If max_lanes < 1, jax's own switch contradicts the precision, the batch or the
             number of steps is too large, the model does not fit the images, nothing of it is
-            pruned, the pruner does not keep its contract, or one lane does not fit the memory.
+            pruned, the pruner does not keep its contract or does not fit the config, or one lane
+            does not fit the memory.
     """
     config, images = problem.config, len(dataset.train.labels)
+    fits.check(problem.pruner, config)
     if max_lanes < 1:
         raise ValueError(f"max_lanes must be at least 1, got {max_lanes}.")
     numerics.check_precision(config.precision)
@@ -234,6 +246,12 @@ class Run(Iterator[events.Event]):
         spare = task_of(first.seed, first.eps, first.sparsity, False)
         return self._programs.tasks(values, spare, self._size)
 
+    def _least(self, lane: plan.Lane) -> chex.ArrayTree | None:
+        """The floors of a lane, None without."""
+        problem, sizes = self._runner.problem, self._runner.sizes
+        kept = training.lane_task(problem, sizes, lane.seed, lane.eps, lane.sparsity).kept
+        return getattr(kept, "least", None)
+
     def _radii(self, initial: training.Initial) -> chex.ArrayTree:
         """The radii of all lanes, for their shapes."""
         config = self._runner.problem.config
@@ -298,8 +316,7 @@ class Run(Iterator[events.Event]):
         """The rows of the lanes that end with the running block; returns what followers need."""
         assert self._running is not None
         runner, block, state = self._runner, self._running.block, self._running.state
-        keep = ("center", "radii", "model_state", "curve", "losses", "diverged", "recorded")
-        aside: dict[str, Any] = {name: () for name in state._fields if name not in keep}
+        aside: Any = dict.fromkeys(("weights", "pruner_state", "opt_state"), ())
         read: Any = state._replace(**aside)
         outcome: Any = ()
         if any(block.lanes):
@@ -329,10 +346,12 @@ class Run(Iterator[events.Event]):
                 config = runner.problem.config
                 row = rows.make_row(lane, history, ours, own.center, runner.dataset, config)
                 row["strategy"] = self._programs.strategy
+                if runner.problem.pruner.scope != "tensor":
+                    row |= rows.by_tensor(ours.mask, self._least(lane))
                 refound = runner.problem.model.batch_state is not None
                 model_state = ours.model_state if refound else own.model_state
                 left = (own.center, ours.weights, ours.mask, model_state, ours.network)
-                self._ready.append(events.Finished(lane, row, *left))
+                self._ready.append(events.Finished(lane, row, *left, own.scores))
                 self._lanes += 1
         while self._ready:
             yield self._ready.popleft()

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lth_jax import datasets, errors, models, runs, sweep, training
+from lth_jax import datasets, errors, models, pruners, runs, sweep, training
 from lth_jax.tickets import origin, state, ticket
 
 FOLDER = "tickets"
@@ -57,6 +57,7 @@ def keep(
     bits: int,
     dataset: datasets.Dataset,
     model: str,
+    pruner: pruners.Pruner,
 ) -> None:
     """Writes FOLDER/tickets/LANE.ticket; a lane that diverged leaves none.
 
@@ -70,6 +71,7 @@ def keep(
             weight, beside the seed that draws the rest again.
         dataset: For its name, and what its inputs are normalized by, in raw units.
         model: Its name.
+        pruner: That found the mask.
 
     Raises:
         RunError: If it cannot be written.
@@ -95,10 +97,12 @@ def keep(
             bits=bits or None,
             embed_weights=not bits,
             state=jax.tree.map(np.asarray, event.state),
+            inverse=jax.tree.map(np.asarray, pruners.opposite(pruner, event.scores, masks)),
             note={
                 "test_accuracy": row["test_accuracy"],
                 "dataset": dataset.name,
                 "model": model,
+                "pruner": pruner.name,
                 "classes": dataset.classes,
                 # What its inputs are normalized by, per channel: (pixel - mean) / std, all three in
                 # the data's raw units (digits 0 to 16, else 0 to 255).

@@ -1,7 +1,8 @@
 """Where a ticket's initial weights come from: enough to draw them again, and to run the network."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -153,12 +154,24 @@ def _draw(origin: ModelOrigin | ConstructionOrigin, pruned: chex.ArrayTree) -> c
     key = numerics.key(origin.seed)
     if isinstance(origin, ConstructionOrigin):
         return random_network.draw(key, origin.layout)
-    model, unscaled = model_of(origin), origin.scale == 1
+    scaled = None if origin.scale == 1 else tuple(map(bool, jax.tree.leaves(pruned)))
+    return _program(origin.architecture, scaled)(key, np.float32(origin.scale))
+
+
+@functools.lru_cache(maxsize=8)
+def _program(
+    architecture: models.Architecture, scaled: tuple[bool, ...] | None
+) -> Callable[[jax.Array, np.float32], chex.ArrayTree]:
+    """The jitted (key, scale) -> weights, the scaled leaves multiplied."""
+    # The names are any text, as from a file: build_model checks them.
+    model = models.build_model(*architecture)  # type: ignore[arg-type]
 
     def draw(key: jax.Array, scale: jax.Array) -> chex.ArrayTree:
         weights, _ = model.init(jax.random.fold_in(key, 0))
-        if unscaled:
+        if scaled is None:
             return weights
-        return jax.tree.map(lambda w, p: w * scale if p else w, weights, pruned)
+        leaves, treedef = jax.tree.flatten(weights)
+        pairs = zip(leaves, scaled, strict=True)
+        return jax.tree.unflatten(treedef, [leaf * scale if s else leaf for leaf, s in pairs])
 
-    return jax.jit(draw)(key, np.float32(origin.scale))
+    return jax.jit(draw)

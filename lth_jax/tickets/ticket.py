@@ -39,6 +39,8 @@ class Ticket(NamedTuple):
     masks: chex.ArrayTree  # bool tree, None where a leaf is not pruned
     header: dict[str, Any]
     state: chex.ArrayTree  # as Model.apply takes it: {} without running statistics
+    # Like masks: as many ones, where the scores are the least; None if the file does not say.
+    inverse: chex.ArrayTree | None = None
 
     @property
     def origin(self) -> origins.Origin:
@@ -79,6 +81,7 @@ def save(
     embed_weights: bool = False,
     note: Mapping[str, Any] | None = None,
     state: chex.ArrayTree | None = None,
+    inverse: chex.ArrayTree | None = None,
 ) -> int:
     """Writes a ticket, whole or not at all.
 
@@ -94,6 +97,7 @@ def save(
         embed_weights: Store the kept weights exactly; needs no regeneration.
         note: Anything else for the header, as JSON.
         state: The model's other state: nested dicts of arrays of state.DTYPES; None is {}.
+        inverse: Like masks: what would be kept if the scores were inverted, for `ablations`.
 
     Returns:
         Size in bytes.
@@ -131,6 +135,9 @@ def save(
     if entries:  # Without, a file is as it was before there was a state.
         header["state"] = entries
         payload.append(stored)
+    if inverse is not None:
+        header["inverse"] = True
+        payload += _packed_like(masks, inverse)
     content = codec.seal(header, b"".join(payload))
     files.write(path, content)
     return len(content)
@@ -163,6 +170,20 @@ def _store(
         levels = levels.reshape(shape)[kept] + quantization.top_level(storage.bits)
         packed += codec.pack_levels(levels, storage.bits)
     return entry, packed
+
+
+def _packed_like(masks: chex.ArrayTree, inverse: chex.ArrayTree) -> list[bytes]:
+    """The bits of the pruned leaves, in the order of the leaves."""
+    pairs = zip(leaves.flatten(masks).items(), leaves.flatten(inverse).items(), strict=True)
+    packed = []
+    for (name, mask), (other, inverted) in pairs:
+        if name != other or (mask is None) != (inverted is None):
+            raise ValueError("expected inverse to be like masks.")
+        if mask is not None and inverted is not None:
+            if mask.shape != inverted.shape:
+                raise ValueError(f"expected arrays of one shape at {name}.")
+            packed.append(codec.pack_mask(inverted.astype(bool)))
+    return packed
 
 
 def _radius(
@@ -239,8 +260,16 @@ def _rebuild(header: Any, payload: codec.Payload, regenerate: Regenerate | None)
             weights[name][kept] = quantization.rebuild(center, levels, leaf.radius, bits)
         masks[name] = kept if leaf.pruned else None
     state = states.unpack(header.get("state", ()), payload)
+    inverse = None
+    if header.get("inverse"):
+        inverse = leaves.nest(
+            {
+                name: payload.mask(leaf.size).reshape(leaf.shape) if leaf.pruned else None
+                for name, leaf in described.items()
+            }
+        )
     payload.end()
-    return Ticket(leaves.nest(weights), leaves.nest(masks), header, state)
+    return Ticket(leaves.nest(weights), leaves.nest(masks), header, state, inverse)
 
 
 def _described(entries: Any) -> dict[leaves.Path, _Leaf]:

@@ -86,6 +86,11 @@ class TrainConfig:
     kept_schedule: KeptSchedule = _setting(
         "constant", "While scores train: constant, or linear or exponential from all to the end."
     )
+    floor: float = _setting(
+        0.0,
+        "Of scope global: each tensor keeps at least this share of what it would keep if all were "
+        "pruned alike, and one weight; 0 is no floor.",
+    )
     schedule_per: Period = _setting("step", "Rates follow it every step, or every epoch.")
     norm: ball.Norm = _setting("linf", "Of the ball: linf, l2 (per tensor) or l2_global.")
     eps_unit: ball.Unit = _setting("absolute", "absolute, or std: of each tensor at init.")
@@ -125,6 +130,7 @@ class TrainConfig:
             )
         if self.microbatch and self.last_batch:
             raise ValueError("microbatch must be 0 with last_batch=true.")
+        self._check("floor", 0 <= self.floor <= 1, "in [0, 1]")
         self._check("shift_share", 0 <= self.shift_share <= 1, "in [0, 1]")
         self._check_choices()
 

@@ -25,7 +25,8 @@ def after(
     Args:
         schedule: One of config's names; "constant" returns `kept` itself.
         scores: Tree of arrays or shapes, None where nothing is pruned.
-        kept: k: a tree of integers like the scores, or one for all; may be traced.
+        kept: k: a tree of integers like the scores, or one for all; may be traced. Floors stay what
+            they are in the end.
         step: [] steps taken, may be traced.
         total: [] steps of the whole stage, may be traced.
 
@@ -35,6 +36,8 @@ def after(
     if schedule == "constant":
         return kept
     count = functools.partial(_count, schedule, step=step, total=total)
+    if isinstance(kept, selection.Floored):
+        return kept._replace(total=after(schedule, scores, kept.total, step, total))
     if selection.is_global(kept):
         return count(sum(leaf.size for leaf in jax.tree.leaves(scores)), kept)
     return jax.tree.map(lambda leaf, k: count(leaf.size, k), scores, kept)

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 
 from lth_jax import datasets, numerics
+from lth_jax.masks import selection
 from lth_jax.models import base as models
 from lth_jax.perturb import rounding
 from lth_jax.training import scoring, stage
@@ -74,10 +75,15 @@ def task(
 
     Returns:
         A Task of NumPy scalars whose `key` is the seed, as uint32: a block's keys are made at once.
+
+    Raises:
+        ValueError: If the sparsity leaves too little for the scope or its floor.
     """
     kept = problem.pruner.counts(sizes.scores, sparsity or 0, problem.pruner.scope)
+    if problem.config.floor:
+        kept = selection.with_floor(sizes.scores, kept, problem.config.floor)
     whole = sum(leaf.size for leaf in jax.tree.leaves(sizes.scores))
-    left = sum(jax.tree.leaves(kept)) / whole
+    left = selection.of_all(kept) / whole
     return stage.Task(
         key=np.uint32(seed),
         eps=rounding.round_toward_zero(0.0 if eps is None else eps, np.float32),

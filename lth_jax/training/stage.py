@@ -50,7 +50,7 @@ _Gradients = tuple[jax.Array, chex.ArrayTree, dict[methods.Part, chex.ArrayTree]
 class State(NamedTuple):
     """One lane in the middle of a stage. The step counter is the caller's: lanes share it."""
 
-    center: chex.ArrayTree  # w_0
+    center: chex.ArrayTree  # w_0; where a pruner drew weights anew, the new draw
     radii: chex.ArrayTree  # of the ball, one scalar per tensor; () in a stage without a ball
     weights: chex.ArrayTree
     scores: chex.ArrayTree
@@ -118,14 +118,18 @@ def start(
         kind: Of the stage.
         task: The lane's key, eps and kept.
         begin: (weights, scores) where the stage before ended, or of `origin` in a first stage.
-        origin: What the seed stands for. The centre is always its weights.
+        origin: What the seed stands for. The centre is its weights; but of a pruner that draws
+            weights anew, in a stage that does not train scores, it is where the stage begins.
 
     Returns:
         The state at step 0.
     """
     config, pruner = problem.config, problem.pruner
     weights, scores = begin
-    center = pruners.choose(origin.weights, scores)
+    whole_center = origin.weights
+    if pruner.redraws and "scores" not in kind.moves:  # sweep/fits.py: no weight moved before.
+        whole_center = weights
+    center = pruners.choose(whole_center, scores)
     if kind.random_start:
         point = ball.random_in_ball(
             _key(task.key, "randomize"),
@@ -145,13 +149,14 @@ def start(
     first = _task_at(problem, kind, task, scores, 0, 1)
     if kind.masked:
         key = _key(task.key, "prune")
-        pruner_state = pruner.init_state(key, weights, scores, first.kept)
+        given = origin.weights if pruner.redraws else weights
+        pruner_state = pruner.init_state(key, given, scores, first.kept)
     epochs = config.perturb_epochs + config.prune_epochs
     recorded: curves.Curves | tuple[()] = ()
     if config.curves and "scores" in kind.moves:
         recorded = curves.begin(pruner.mask(scores, first.kept, pruner_state), epochs)
     return State(
-        center=origin.weights,
+        center=whole_center,
         radii=radii,
         weights=weights,
         scores=scores,
@@ -330,9 +335,12 @@ def _step(
     weights = pruners.merge(state.weights, moving.get("weights", state.weights))
     scores, pruner_state = moving.get("scores", state.scores), state.pruner_state
     if "scores" in moving:
+        moved = weights
         weights, scores, pruner_state = problem.pruner.after_step(
             key_after, step, weights, scores, then.kept, pruner_state
         )
+        if problem.pruner.redraws:
+            state = _recentered(state, moved, weights)
     failed = (state.diverged < 0) & ~jnp.isfinite(loss)
     before = jnp.where(place == 0, 0, state.losses[epoch])
     state = state._replace(
@@ -376,6 +384,24 @@ def _end_epoch(
     changed = (state.curve, state.recorded, order)
     curve, recorded, order = jax.lax.cond(ends, end_epoch, lambda *same: same, *changed)
     return state._replace(curve=curve, recorded=recorded), order
+
+
+def _recentered(state: State, before: chex.ArrayTree, after: chex.ArrayTree) -> State:
+    """The state with new centres where weights were drawn anew: the new draws."""
+
+    def one(center: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+        # A NaN differs from itself without having been drawn.
+        return jnp.where((old != new) & (new == new), new, center)
+
+    center = jax.tree.map(one, state.center, before, after)
+    opt_state = dict(state.opt_state)
+    if "weights" in opt_state:  # The ball is the last link, and has the centre, too.
+        own = pruners.choose(center, state.scores)
+        opt_state["weights"] = tuple(
+            link._replace(center=own) if isinstance(link, ball.BallState) else link
+            for link in opt_state["weights"]
+        )
+    return state._replace(center=center, opt_state=opt_state)
 
 
 def _at_place(

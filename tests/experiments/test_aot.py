@@ -165,4 +165,4 @@ def test_small_programs_are_compiled_where_the_compiler_is(target, tmp_path):
     assert done.returncode == 0, done.stderr
     (made,) = json.loads((tmp_path / "aot.json").read_text())
     assert made["collectives"] == 0 and made["donated"] > 0.99
-    assert made["kernels"] > 0 and made["dynamic_loops"] >= 1 and made["bytes"] > 0
+    assert made["kernels"] > 0 and made["dynamic_loops"] == 0 and made["bytes"] > 0

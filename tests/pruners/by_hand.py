@@ -70,6 +70,12 @@ def gem_miner(w, s, kept, noise):
     return w * mask, mask, w
 
 
+def iterand(w, s, kept, noise):
+    """Scores themselves, not their sizes."""
+    mask = top(s, kept)
+    return w * mask, mask, w
+
+
 def hard_concrete(w, s, kept, noise):
     """Stretched and clipped sigmoids."""
     part = sigmoid((s + noise) * 1.5)
@@ -87,5 +93,5 @@ def random(w, s, kept, noise):
 
 FINDERS = {"random": random, "magnitude": random} | {
     each.__name__: each
-    for each in (edge_popup, biprop, signed, frozen, bernoulli, gem_miner, hard_concrete)
+    for each in (edge_popup, biprop, signed, frozen, bernoulli, gem_miner, hard_concrete, iterand)
 }

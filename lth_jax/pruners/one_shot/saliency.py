@@ -35,8 +35,8 @@ def by_saliency(
 ) -> base.Pruner:
     """A pruner whose scores are saliencies of the initial weights, which stay what they are.
 
-    It is at home in the method random_mask_then_perturb, and in others that train scores with
-    prune_epochs=0: steps of the scores change nothing.
+    It is at home in the method random_mask_then_perturb, whose mask is its own; methods that train
+    scores are refused, as steps of these change nothing.
 
     Args:
         name: Of the pruner.
@@ -94,13 +94,12 @@ def by_saliency(
         del key, step, scores  # Decay moved them.
         return weights, state.scores, SaliencyState(state.scores, mask(state.scores, kept))
 
-    return base.Pruner(
-        name,
-        scope,
-        init,
-        subnetwork,
-        mask,
+    return popup._replace(
+        name=name,
+        init=init,
+        subnetwork=subnetwork,
+        mask=mask,
         init_state=init_state,
         after_step=after_step,
-        kernel_axes=kernel_axes,
+        learns=False,
     )

@@ -1,0 +1,1 @@
+"""All finders of strong tickets and all baselines, side by side."""

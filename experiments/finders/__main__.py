@@ -1,0 +1,153 @@
+"""Which finder finds the best strong ticket, and what does ε give each? (LeNet-300-100)
+
+    python -m experiments.finders --data_dir=FOLDER
+    not run yet beyond --scale=smoke
+
+Every finder trains scores for E + P epochs: alone (prune_longer, ε = 0), and with weights in the
+ball (joint). Baselines, whose masks are found at initialization, are the untrained network at
+ε = 0 and weights in the ball for as many epochs (random_mask_then_perturb). SNIP, GraSP and SynFlow
+rank all tensors together, as their papers do; the others rank each. Of --eps the one that validates
+best, for each pruner and sparsity; of --rates the rate of the scores that validates best on a seed
+of its own, for each finder. Accuracies are compared with edge-popup's by exact sign flips of
+differences paired by seed, corrected by Holm over the whole table.
+
+OUT/PRUNER are runs of their own, which the same command continues; OUT/finders.json has the table.
+With --keep_tickets `python -m experiments.ablate --run=OUT/PRUNER` goes on from there.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import typing
+from typing import Any, Literal
+
+import rich.console
+
+from experiments import cli
+from experiments.cli import flags, image_flags, image_study
+from experiments.finders import one_shots, table
+from lth_jax import errors, files, pruners, training
+from lth_jax.report import confirmatory, statistics
+
+_NAMED = typing.get_args(pruners.PrunerName)
+_FINDERS = tuple(name for name in _NAMED if pruners.PRUNERS[name]().learns)
+_BASELINES = tuple(name for name in _NAMED if name not in _FINDERS)
+_ALL = (*_FINDERS, *_BASELINES, *one_shots.NAMES)
+_SMOKE = {"width": 0.04, "train_size": 256, "perturb_epochs": 1, "prune_epochs": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to run and compare; the flags of `train` have the names of its fields."""
+
+    pruner: tuple[str, ...] = cli.setting(_ALL, f"List of {', '.join(_ALL)}.")
+    scale: Literal["full", "smoke"] = cli.setting(
+        "full", "full, or smoke: only shows that all works."
+    )
+    dataset: str = cli.setting("fashion_mnist", "fashion_mnist, mnist or digits.")
+    data_dir: str | None = cli.setting(None, "Folder with the data set's files.")
+    offline: bool = cli.setting(False, "Never download anything.")
+    eps: tuple[float, ...] = cli.setting((0.02, 0.05, 0.1), "Radii above 0 to choose from.")
+    sparsity: tuple[float, ...] = cli.setting((0.5, 0.9), "List of fractions to remove, in (0, 1).")
+    rates: tuple[float, ...] = cli.setting(
+        (0.03, 0.1, 1.0, 10.0), "Rates of scores to choose from."
+    )
+    seeds: int = cli.setting(10, "How many seeds, at most 20.")
+    seed: int = cli.setting(200, "The first seed; rates are chosen on the one after the last.")
+    train: training.TrainConfig = training.TrainConfig()
+    keep_tickets: bool = cli.setting(False, "Also write every lane's network, as a ticket file.")
+    out: str | None = cli.setting(None, "The folder; runs/finders-DATASET-SCALE if not given.")
+    max_lanes: int = cli.setting(16, "Most lanes held in memory at once.")
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.pruner if name not in _ALL]
+        if unknown or table.REFERENCE not in self.pruner:
+            raise ValueError(
+                f"pruner must be of {', '.join(_ALL)} with {table.REFERENCE}, which all are "
+                f"compared with, got {','.join(self.pruner)}."
+            )
+        if not all(value > 0 for value in self.eps):
+            raise ValueError(f"eps must be above 0, which is run in any case, got {self.eps}.")
+        if not 1 <= self.seeds <= confirmatory.MOST_PAIRS:
+            most = confirmatory.MOST_PAIRS
+            raise ValueError(f"seeds must lie in [1, {most}], got {self.seeds}.")
+        if not all(0 < value < 1 for value in self.sparsity):
+            raise ValueError(f"sparsity must lie in (0, 1), got {self.sparsity}.")
+        if not all(0 <= value < float("inf") for value in self.rates):
+            raise ValueError(f"rates must be finite and at least 0, got {self.rates}.")
+        self.study(table.REFERENCE, self.rates[0], "any")  # Its checks come before any work.
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where runs and the table are."""
+        return pathlib.Path(self.out or f"runs/finders-{self.dataset}-{self.scale}")
+
+    def study(self, name: str, rate: float, place: str) -> image_flags.Config:
+        """The image study of a pruner.
+
+        Raises:
+            ValueError: If its checks refuse a value.
+        """
+        learns = name in _FINDERS
+        changed = {
+            field.name: getattr(self.train, field.name) for field in dataclasses.fields(self.train)
+        }
+        if self.scale == "smoke":
+            changed |= _SMOKE
+        changed |= {
+            "method": ("prune_longer", "joint") if learns else ("random_mask_then_perturb",),
+            "eps": self.eps if learns else (0.0, *self.eps),
+            "scope": "global" if name in one_shots.NAMES else "tensor",
+            "prune_lr": rate,
+            "out": str(self.folder / place),
+        }
+        for same in ("dataset", "data_dir", "offline", "sparsity", "seeds", "seed", "max_lanes"):
+            changed[same] = getattr(self, same)
+        changed["keep_tickets"] = self.keep_tickets
+        return flags.replace(image_flags.Config(), pruner=name, **changed)
+
+
+def best_rate(config: Config, name: str, console: rich.console.Console) -> float:
+    """The rate of the scores that validates best, over the sparsities, on a seed of its own."""
+    if len(config.rates) == 1 or name not in _FINDERS:
+        return config.rates[0]
+    found = {}
+    for rate in config.rates:
+        study = config.study(name, rate, f"rates/{name}-{rate:g}")
+        alone = {"method": ("prune_longer",), "seeds": 1, "seed": config.seed + config.seeds}
+        rows = image_study.run(flags.replace(study, **alone), "finders", console)
+        fine = [row["val_accuracy"] for row in rows if row["diverged"] is None]
+        found[rate] = statistics.mean(fine).mean if len(fine) == len(rows) else -1.0
+    return max(found, key=lambda rate: found[rate])
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """Trains what is missing, and compares.
+
+    Returns:
+        All rows.
+
+    Raises:
+        InputError: If the data or a folder is bad.
+        RunError: If a run cannot go on.
+    """
+    console, found = rich.console.Console(stderr=True), []
+    if {*config.pruner} & {*one_shots.NAMES}:
+        one_shots.register(config.study(table.REFERENCE, config.rates[0], "any"))
+    for name in config.pruner:
+        rate = best_rate(config, name, console)
+        rows = image_study.run(config.study(name, rate, name), "finders", console)
+        found += [row | {"prune_lr": rate} for row in rows]
+    entries = table.entries(found)
+    file = config.folder / "finders.json"
+    try:
+        files.write_json(file, [entry.record() for entry in entries])
+    except OSError as error:
+        raise errors.RunError(f"{file}: {error.strerror or error}.") from None
+    print("\n".join(table.lines(entries)))
+    print(file)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main(run, Config(), __doc__))
