@@ -165,7 +165,7 @@ class Study:
             exclude: Patterns of names that are not pruned, as "Dense_2/*"; for a pruner given by
                 name.
             strategy: "map" (bit-exact, for CPUs), "vmap" or "hybrid" (for accelerators) or "auto".
-            max_lanes: Most lanes held in memory at once.
+            max_lanes: Most lanes held in memory at once, by each accelerator or by the CPU.
             keep_tickets: Also write every lane's network, as a ticket file.
             ticket_bits: Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights
                 exactly, as it has to be for a model of your own.

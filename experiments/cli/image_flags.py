@@ -25,7 +25,7 @@ def _of_study(name: str, about: str | Callable[[], str]) -> Any:
 class Config:
     """The flags of an image study; those of `train` have the names of its fields."""
 
-    preset: str = setting("", "A named set of defaults; see the text above.")
+    preset: str = setting("", "A named set of defaults, where the text above names any.")
     plugin: tuple[str, ...] = setting((), plugins.HELP)
     dataset: str = setting("digits", lambda: f"One of {datasets.DATASETS.names()}.")
     data_dir: str | None = setting(None, "Folder with the data set's files.")
@@ -65,7 +65,9 @@ class Config:
         "ticket_bits",
         "Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights exactly.",
     )
-    max_lanes: int = _of_study("max_lanes", "Most lanes held in memory at once.")
+    max_lanes: int = _of_study(
+        "max_lanes", "Most lanes held in memory at once, by each accelerator or by the CPU."
+    )
     checkpoint_minutes: float = _of_study(
         "checkpoint_minutes",
         "Save the running stage so often; 0 after every slice, inf only when interrupted.",

@@ -11,6 +11,7 @@ class Compiling(NamedTuple):
     """A program is about to be compiled, or to be read from a cache; Compiled follows."""
 
     program: str  # as start_joint, advance_joint or finish
+    expected: float = 0.0  # seconds that Progress.left had in it for this
 
 
 class Compiled(NamedTuple):

@@ -43,6 +43,7 @@ def refused(capsys, *argv):
         ("--seeds=4294967297", "2^32"),
         ("--seeds=2000000", "36000000 lanes"),
         ("--seed=-1", "--seed"),
+        ("--seeds=0,1", "--seeds=0,1: expected a whole number."),
         ("--batch_size=0", "batch_size"),
         ("--batch_size=1198", "1197 training images"),
         ("--train_size=1198", "train_size"),
@@ -150,8 +151,9 @@ def test_the_fields_of_a_nested_config_are_flags():
         ("--rate=-1", "--rate must be at least 0, got -1.0."),
         ("--rate=11", "--seeds and --rate do not fit, norm is fine."),
         ("--norm=l3", "--norm=l3: expected one of l1, l2."),
-        ("--train=1", "Unknown command line flag 'train'"),
-        ("--rate=fast", "--rate=fast: could not convert string to float: 'fast'."),
+        ("--train=1", "Unknown command line flag 'train'. --help lists all flags."),
+        ("--rats=1", "Unknown command line flag 'rats'. Did you mean: rate? --help lists"),
+        ("--rate=fast", "--rate=fast: expected a number."),
     ],
 )
 def test_what_a_check_refuses_is_told_with_the_names_of_flags(argv, said):
