@@ -24,7 +24,7 @@ class Compiled(NamedTuple):
 class Progress(NamedTuple):
     """A slice is done."""
 
-    stage: str  # name of the kind of stage
+    stage: str  # name of the kind of stage, or how many workers there are
     lane_steps: int  # gradient steps times lanes since the run began
     all_lane_steps: int
     seconds: float  # of the slices so far, compiling left out

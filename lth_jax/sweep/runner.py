@@ -140,6 +140,8 @@ class Runner:
         wanted: Sequence[plan.Lane],
         done: Collection[plan.Lane] = (),
         saved: Sequence[snapshots.Snapshot] = (),
+        size: int | None = None,
+        cut: int | None = None,
     ) -> "Run":
         """Runs every lane that is not done, as the caller takes events from what is returned.
 
@@ -148,6 +150,8 @@ class Runner:
             done: Lanes to leave out.
             saved: Snapshots of earlier runs of the same problem, the best first; a block whose
                 lanes are all in one of them goes on from there.
+            size: Lanes per block, a multiple of the devices; None is `block_size` of `wanted`.
+            cut: How many of them may be taken; None is all.
 
         Returns:
             An iterator of events.
@@ -155,7 +159,7 @@ class Runner:
         Raises:
             ValueError: If there is a lane that `sweep.lanes` would not make.
         """
-        return Run(self, wanted, done, saved)
+        return Run(self, wanted, done, saved, size or self.block_size(len(wanted)), cut)
 
 
 class Run(Iterator[events.Event]):
@@ -172,12 +176,14 @@ class Run(Iterator[events.Event]):
         wanted: Sequence[plan.Lane],
         done: Collection[plan.Lane],
         saved: Sequence[snapshots.Snapshot],
+        size: int,
+        cut: int | None = None,
     ):
         """Plans; nothing runs before the first event is asked for."""
         plan.check(wanted)
         self._runner, self._programs = runner, runner.programs
-        self._size = runner.block_size(len(wanted))
-        first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))
+        self._size = size
+        first = list(plan.blocks(wanted, set(done), min(cut or size, size), runner.problem.config))
         self._seconds, self._taken = 0.0, 0
         self._all = plan.lane_steps(first, runner.steps)
         self._pace, self._todo = runner.pace(self._size), collections.deque(plan.in_order(first))

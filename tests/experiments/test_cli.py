@@ -67,11 +67,12 @@ def refused(capsys, *argv):
         ("--checkpoint_minutes=-1", "--checkpoint_minutes"),
         ("--checkpoint_minutes=nan", "--checkpoint_minutes"),
         ("--lock=break", "--lock"),
-        ("--process=0", "--distributed"),
-        ("--distributed --process=0", "go together"),
-        ("--distributed --coordinator=x --processes=2 --process=0", "HOST:PORT"),
-        ("--distributed --coordinator=x:1 --processes=2 --process=2", "--process"),
-        ("--distributed --coordinator=x:1 --processes=0 --process=0", "--processes"),
+        ("--engine=spark", "--engine=spark: expected one of local, ray"),
+        ("--ray_address=x", "--ray_address must be auto, local or HOST:PORT"),
+        ("--ray_address=x:70000", "--ray_address must be auto, local or HOST:PORT"),
+        ("--ray_cpus=0", "--ray_cpus must be at least 1"),
+        ("--ray_gpus=0.5", "--ray_gpus"),
+        ("--ray_tpus=-1", "--ray_tpus must be at least 0"),
         ("--noaugment=3", "augment"),
         ("--unknown=3", "unknown"),
         ("stray", "stray"),
@@ -244,7 +245,7 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
         "show_pruned",
         "tensorboard",
     }
-    places |= {"distributed", "coordinator", "processes", "process"}
+    places |= {"engine", "ray_address", "ray_cpus", "ray_gpus", "ray_tpus"}
     settings = set(image_flags.Config().make_study("any", print).settings)
     assert not settings & (axes | places)
     assert settings | axes | places == set(flags.of([image_flags.Config()]))
