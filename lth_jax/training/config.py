@@ -152,7 +152,8 @@ class TrainConfig:
         for name, known in _OR_A_FUNCTION.items():
             value = getattr(self, name)
             fits = callable(value) or value in known
-            self._check(name, fits, f"one of {', '.join(known)}, or a function")
+            own = " of the rate, as optax.adam" if known is OPTIMIZERS else ""
+            self._check(name, fits, f"one of {', '.join(known)}, or a function{own}")
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, optimizer in self._own_decays().items():
             unused = getattr(self, name) == defaults[name]
