@@ -59,7 +59,8 @@ def host() -> jax.Device:
 
 def platform() -> str:
     """What this process runs on, as jax names it: "cpu", "gpu" or "tpu"."""
-    return jax.local_devices()[0].platform
+    found: str = jax.local_devices()[0].platform
+    return found
 
 
 def settings() -> dict[str, Any]:
