@@ -104,6 +104,7 @@ class Runner:
             ValueError: If the strategy is unknown, or `check` refuses the rest.
         """
         self.sizes = check(problem, dataset, max_lanes)
+        problem = problem._replace(config=problem.config.on(numerics.platform()))
         self.problem, self.dataset = problem, dataset
         self.max_lanes, self.slice_seconds = max_lanes, slice_seconds
         self.programs = programs.Programs(problem, strategy)
