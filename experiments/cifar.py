@@ -6,8 +6,8 @@
 
 The defaults (Conv-2, 10,000 training images, 2 seeds, 2 + 2 epochs, joint against pruning alone for
 as many steps) are for a first result on a CPU: about 10 minutes, reckoned from the run below. The
-data set is downloaded, or read from --data_dir. Gradients are of 16 images at a time, which is
-faster on a CPU; a ResNet then also normalizes 16 at a time, so give it --microbatch=0, or a number
+data set is downloaded, or read from --data_dir. On a CPU gradients are of 16 images at a time, as
+is faster there; a ResNet then also normalizes 16 at a time, so give it --microbatch=0, or a number
 of images that you mean.
 
     python -m experiments.cifar --data_dir=FOLDER --method=prune,joint --eps=0,0.01
@@ -39,7 +39,7 @@ CONFIG = dataclasses.replace(
     sparsity=(0.5,),
     seeds=2,
     train_size=10_000,
-    train=training.TrainConfig(perturb_epochs=2, prune_epochs=2, microbatch=16),
+    train=training.TrainConfig(perturb_epochs=2, prune_epochs=2, microbatch=-1),
 )
 _EDGE_POPUP: dict[str, Any] = {
     "method": ("prune",),

@@ -150,7 +150,8 @@ def diagram(config: Config, key: jax.Array, out: pathlib.Path) -> dict[str, Any]
         print("no line: fewer than two values of max(η, ε) that have an n50")
     else:
         r2 = "" if f["r2"] is None else f", R² {f['r2']:.2f}"
-        print(f"n50 ≈ {f['slope']:.2f} lg(1/max(η,ε)) + {f['intercept']:.2f}{r2}")
+        sign, offset = "-" if f["intercept"] < 0 else "+", abs(f["intercept"])
+        print(f"n50 ≈ {f['slope']:.2f} lg(1/max(η,ε)) {sign} {offset:.2f}{r2}")
     plots.save(plots_subset_sum.phase_map(rows), out / "phase_map.png")
     plots.save(plots_subset_sum.phase_curves(rows), out / "phase_curves.png")
     return result

@@ -76,6 +76,10 @@ class Registry(Mapping[str, _Entry], Generic[_Entry]):
         """All names as a list for people."""
         return ", ".join(self)
 
+    def __repr__(self) -> str:
+        """What is known, for people."""
+        return f"<each {self._what}: {self.names()}>"
+
     def __getitem__(self, name: str) -> _Entry:
         return self._built_in[name] if name in self._built_in else self._own[name]
 

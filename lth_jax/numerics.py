@@ -57,6 +57,12 @@ def host() -> jax.Device:
         ) from None
 
 
+def platform() -> str:
+    """What this process runs on, as jax names it: "cpu", "gpu" or "tpu"."""
+    found: str = jax.local_devices()[0].platform
+    return found
+
+
 def settings() -> dict[str, Any]:
     """The switches of jax and XLA that change numbers, as they stand now, by name."""
     config: Any = jax.config  # It publishes no types for these.
@@ -94,8 +100,7 @@ def check_precision(precision: Precision) -> None:
         ValueError: One line that names both.
     """
     said = settings()["matmul_precision"]
-    on_cpu = jax.local_devices()[0].platform == "cpu"
-    if said is not None and said not in _NAMES[precision] and not on_cpu:
+    if said is not None and said not in _NAMES[precision] and platform() != "cpu":
         raise ValueError(
             f"precision is {precision!r}, and jax_default_matmul_precision is {said!r}: leave one "
             "of them out."

@@ -9,8 +9,7 @@ import os
 import pathlib
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lth_jax import (
@@ -28,8 +27,11 @@ from lth_jax import (
 from lth_jax.masks import selection
 from lth_jax.pruners import kernels
 from lth_jax.report import summary
-from lth_jax.runs import checkpoints, locks, parts, saved, scalars
-from lth_jax.sweep import fits, plan, programs
+from lth_jax.runs import checkpoints, engines, jobs, saved, scalars
+from lth_jax.runs.on_ray import cluster as ray_cluster
+from lth_jax.runs.on_ray import work as ray_work
+from lth_jax.runs.on_ray import worker as ray_worker
+from lth_jax.sweep import fits, plan, programs, snapshots
 from lth_jax.tickets import lane as lane_tickets
 from lth_jax.training import fingerprint
 
@@ -50,6 +52,7 @@ class Started(NamedTuple):
     missing: int  # of them, those without a row
     strategy: str
     devices: int
+    engine: str = "local"
 
 
 Tell = Callable[[str], None]
@@ -143,6 +146,7 @@ class Study:
         lock: Literal["leave", "wait"] = "leave",
         tensorboard: bool = False,
         plugins: Sequence[str] = (),
+        engine: engines.Engine | Literal["local", "ray"] = "local",
         tell: Tell = _log.warning,
     ):
         """Checks everything before any work; touches no folder yet.
@@ -161,7 +165,7 @@ class Study:
             exclude: Patterns of names that are not pruned, as "Dense_2/*"; for a pruner given by
                 name.
             strategy: "map" (bit-exact, for CPUs), "vmap" or "hybrid" (for accelerators) or "auto".
-            max_lanes: Most lanes held in memory at once.
+            max_lanes: Most lanes held in memory at once, by each accelerator or by the CPU.
             keep_tickets: Also write every lane's network, as a ticket file.
             ticket_bits: Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights
                 exactly, as it has to be for a model of your own.
@@ -171,6 +175,8 @@ class Study:
             tensorboard: Also write every lane's curves for TensorBoard, once it is done; needs
                 tensorboardX.
             plugins: Modules that registered what has a name here, for config.json.
+            engine: Where lanes run: "local" is this process, "ray" the workers of the Ray cluster
+                that this machine is in; an Engine says more.
             tell: Gets lines of warning; by default the logger "lth_jax".
 
         Raises:
@@ -207,13 +213,22 @@ class Study:
             _check_patterns(exclude, self.leaves)
             self._exclude = sorted(set(exclude))
             self._tell_doubts(sizes)
-            strategy = programs.strategy_for(strategy)
+            strategy = self._connect(engine, strategy)
             self._describe(strategy, plugins)
-        self._make_runner = functools.partial(
-            sweep.Runner, self.problem, self.dataset, strategy, max_lanes
-        )
+        self._setup = ray_worker.Setup(self.problem, self.dataset, strategy, max_lanes)
         self.path = pathlib.Path(out or f"runs/{name}-{self.identity}")
         runs.check(self.path, self.config, self._defaults)
+
+    def _connect(
+        self, engine: engines.Engine | Literal["local", "ray"], strategy: sweep.Strategy
+    ) -> programs.Chosen:
+        """Finds what runs the lanes; its platform says what an automatic strategy is."""
+        engine = engine if isinstance(engine, engines.Engine) else engines.Engine(engine)
+        self._cluster: ray_cluster.Cluster | None = None
+        if engine.engine == "local":
+            return programs.strategy_for(strategy)
+        self._cluster = ray_cluster.Cluster(engine, self._tell)
+        return programs.strategy_for(strategy, self._cluster.platform)
 
     def _tell_doubts(self, sizes: training.Initial) -> None:
         """Warns of kernels that a pruner which goes by names takes for others than the model."""
@@ -237,7 +252,7 @@ class Study:
         self.config = {
             "study": self.name,
             **settings,
-            **runs.environment(),
+            **(runs.environment() if self._cluster is None else self._cluster.environment),
             "data_sha256": self.dataset.sha256,
             "arrays_sha256": self.dataset.digest(),
             "pruned": [leaf._asdict() for leaf in self.leaves if leaf.fan_in is not None],
@@ -348,43 +363,28 @@ class Study:
             training.lane_task(self.problem, self._sizes, 0, None, sparsity)
 
     @contextlib.contextmanager
-    def hold(self, process: parts.Process | None = None) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Holds the folder alone as long as the context lasts; `run` does it by itself.
-
-        Args:
-            process: Which of many processes this is: only the first one makes and holds the folder.
 
         Raises:
             InputError: If the folder cannot be made or belongs to other settings.
             RunError: If another process has it.
         """
-        if process is not None and process.index > 0:
-            runs.check(self.path, self.config, self._defaults)
-            yield
-            return
         with runs.locked(self.path, self._lock == "wait", self._tell):
             self._folder()
             yield
 
-    def hold_part(self, process: parts.Process) -> contextlib.AbstractContextManager[None]:
-        """Holds this process's part of the folder as long as the context lasts."""
-        return locks.hold(self.path / process.lock)
-
     def fill(
-        self,
-        lanes: Sequence[sweep.Lane],
-        on_event: Callable[[Event], None] = lambda event: None,
-        process: parts.Process | None = None,
+        self, lanes: Sequence[sweep.Lane], on_event: Callable[[Event], None] = lambda event: None
     ) -> Result:
         """Runs the lanes that have no row yet, in a folder that is held.
 
         Args:
             lanes: The whole grid.
             on_event: See `run`.
-            process: Which of many processes this is; it runs its own part of the grid.
 
         Returns:
-            See `run`; all but the first of many processes know the rows of their own part only.
+            See `run`.
 
         Raises:
             InputError: If a lane is none that `lanes` would make.
@@ -394,46 +394,47 @@ class Study:
         with _refusals():
             plan.check(lanes)
             self._check_lanes(lanes)
-        process = process or parts.Process()
-        runner, config = self._runner, self.problem.config
-        size = runner.block_size(len(lanes))
-        if process.index == 0:
-            parts.merge(self.path, lanes, config, size)
-        folder = self._folder(process.results)
-        mine = parts.deal(lanes, process, config)
-        done = folder.done
-        missing = sum(lane not in done for lane in mine)
-        own = self._own_methods(lanes)
+        folder, own = self._folder(), self._own_methods(lanes)
+        engine = self._engine(lanes)
         _check_methods(folder, own)
-        on_event(Started(len(mine), missing, runner.programs.strategy, runner.programs.devices))
-        if self._keep_tickets and process.index == 0:
+        done = folder.done
+        missing = sum(lane not in done for lane in lanes)
+        where = "local" if self._cluster is None else "ray"
+        on_event(Started(len(lanes), missing, self._setup.strategy, engine.devices, where))
+        if self._keep_tickets:
             bare = lane_tickets.missing(self.path, folder.rows)
             if bare:
                 self._tell(
                     f"{bare} finished lanes were run without tickets; another folder keeps all"
                 )
+        # A checkpoint belongs to the folder and to what its own methods do.
+        name = "-".join([folder.run, *own.values()])
+        there = saved.load(self.path, name, self._tell) if missing else []
+        grid = jobs.Grid(lanes, done, there, self.problem.config)
+        folder.expect(jobs.order(grid, engine.block_size(len(lanes))))
         if missing:
-            # A checkpoint belongs to the folder and to what its own methods do.
-            name = "-".join([folder.run, *own.values()])
-            run = runner.run(mine, done, list(self._saved(name, process)))
-            self._run_missing(run, folder, name, own, process, on_event)
-        if process.count > 1 and process.index == 0:
-            folder = self._gather(lanes, size, process)
-        if process.index == 0:
-            if missing:  # Before the report, which may be killed or find the disk full.
-                for kept in self.path.glob("checkpoints*"):
-                    checkpoints.clear(kept)
-                parts.clean(self.path)
-            self._report(folder)
+            work = engine.start(grid, self._checkpoint_minutes)
+            self._run_missing(work, folder, name, own, on_event)
+            # Before the report, which may be killed or find the disk full.
+            saved.clear(self.path)
+        folder.settle()
+        self._report(folder)
         return Result(self.path, folder.rows, set(lanes))
 
-    @functools.cached_property
-    def _runner(self) -> sweep.Runner:
-        """Compiles what it runs once, however often the study is asked to run."""
-        return self._make_runner()
+    def _engine(self, lanes: Sequence[sweep.Lane]) -> engines.Local | ray_work.Engine:
+        if self._cluster is None:
+            return self._local
+        own = {x.method: training.METHODS[x.method] for x in lanes}
+        sent = [m for name, m in own.items() if not training.METHODS.is_built_in(name)]
+        return ray_work.Engine(self._cluster, self._setup, sent)
 
-    def _folder(self, part: str | None = None) -> runs.Folder:
-        return runs.Folder(self.path, self.config, part, defaults=self._defaults)
+    @functools.cached_property
+    def _local(self) -> engines.Local:
+        """Compiles what it runs once, however often the study is asked to run."""
+        return engines.Local(sweep.Runner(*self._setup))
+
+    def _folder(self) -> runs.Folder:
+        return runs.Folder(self.path, self.config, self._defaults)
 
     def _check_switches(self) -> None:
         """Refuses to run under other switches of jax than those that the folder was opened with."""
@@ -456,52 +457,44 @@ class Study:
             for method in own
         }
 
-    def _saved(self, run: str, process: parts.Process) -> Iterable[Any]:
-        """The newest good snapshot of this process, else of all that left one."""
-        own = self.path / process.checkpoints
-        places = [own] if own.exists() else sorted(self.path.glob("checkpoints*"))
-        return saved.load(places, run, self._tell)
-
     def _run_missing(
         self,
-        run: sweep.Run,
+        work: engines.Work,
         folder: runs.Folder,
         name: str,
         own: Mapping[str, str],
-        process: parts.Process,
         on_event: Callable[[Event], None],
     ) -> None:
-        """Takes events from a run: rows and tickets to the disk, checkpoints now and then."""
-
-        def save() -> None:
-            for event in run.ready():
-                keep(event)
-            saved.save(self.path / process.checkpoints, name, run.snapshot(), self._tell)
+        """Takes what comes of a grid: rows and tickets to the disk, checkpoints now and then."""
 
         def keep(event: sweep.Finished) -> None:
             if self._keep_tickets:  # Before its row, which says that the lane is done.
                 self._keep_ticket(event)
             method = event.lane.method
             program = {"method_program": own[method]} if method in own else {}
-            folder.append([self._head | event.row | program])
+            rows = folder.append([self._head | event.row | program])
             if self._tensorboard:
-                scalars.write(self.path, folder.rows[-1:])
+                scalars.write(self.path, rows)
 
-        saved_at = time.monotonic()
-        for event in run:
-            if isinstance(event, sweep.Finished):
-                keep(event)
-            elif (
-                isinstance(event, sweep.Progress)
-                and time.monotonic() - saved_at >= 60 * self._checkpoint_minutes
-            ):
-                save()
-                saved_at = time.monotonic()
-            try:
-                on_event(event)
-            except BaseException:
-                save()
-                raise
+        def take(job: jobs.Job | None, item: Any) -> None:
+            if isinstance(item, sweep.Finished):
+                keep(item)
+            elif job is not None and isinstance(item, snapshots.Snapshot):
+                saved.save(self.path / job.place, name, item, self._tell)
+            elif job is not None and item is None:
+                checkpoints.clear(self.path / job.place)
+
+        with contextlib.closing(work):
+            for job, item in work:
+                take(job, item)
+                if item is None or isinstance(item, snapshots.Snapshot):
+                    continue
+                try:
+                    on_event(item)
+                except BaseException:
+                    for stopped in work.stop():
+                        take(*stopped)
+                    raise
 
     def _keep_ticket(self, event: sweep.Finished) -> None:
         architecture = None if self._own_parts else self.problem.model.architecture
@@ -509,21 +502,6 @@ class Study:
         bits, name = self._ticket_bits, self._head["model"]
         data, pruner = self.dataset, self.problem.pruner
         lane_tickets.keep(self.path, event, architecture, scaled, bits, data, name, pruner)
-
-    def _gather(
-        self, lanes: Sequence[sweep.Lane], size: int, process: parts.Process
-    ) -> runs.Folder:
-        """Merges the parts of all processes into one file, once they have ended."""
-        parts.wait_for_others(self.path, process, self._tell)
-        parts.merge(self.path, lanes, self.problem.config, size)
-        folder = self._folder()
-        left = sum(lane not in folder.done for lane in lanes)
-        if left:
-            raise errors.RunError(
-                f"{self.path}: a process was lost, {left} of {len(lanes)} lanes are missing; "
-                "the same command, with any number of processes, runs them."
-            )
-        return folder
 
     def _report(self, folder: runs.Folder) -> None:
         """Writes summary.csv and the plots, these only if there is something new to draw."""

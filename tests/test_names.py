@@ -17,6 +17,10 @@ def _forgotten():
         yield
 
 
+def test_a_registry_is_shown_by_its_names():
+    assert repr(lth_jax.MODELS) == f"<each model: {lth_jax.MODELS.names()}>"
+
+
 def linear(shape, classes):
     def init(key):
         return {"kernel": jax.random.normal(key, (int(np.prod(shape)), classes))}, {}

@@ -110,7 +110,7 @@ def test_rows_and_summary_are_pandas_where_pandas_is_there(whole):
 
 def test_without_pandas_there_is_one_clear_line(whole, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="^pandas is not installed, and only a DataFrame needs"):
+    with pytest.raises(ImportError, match="^pandas is not installed, .*: pip install pandas"):
         whole[0].to_pandas()
 
 
@@ -248,7 +248,7 @@ def test_a_folder_is_of_one_optimizer(tmp_path):
     "change, said",
     [
         ({"scope": "layer"}, "scope must be"),
-        ({"strategy": "pmap"}, "strategy must be one of auto, map, vmap, got 'pmap'"),
+        ({"strategy": "pmap"}, "strategy must be one of auto, map, vmap, hybrid, got 'pmap'"),
         ({"max_lanes": 0}, "max_lanes must be at least 1"),
         ({"max_lanes": math.inf}, "max_lanes must be at least 1"),
         ({"max_lanes": math.nan}, "max_lanes must be at least 1"),
@@ -304,7 +304,7 @@ def test_lanes_made_by_hand_are_checked_before_any_work(tmp_path):
             with pytest.raises(lth_jax.InputError, match="^(eps|seeds) must be "):
                 study.fill([good, bad])
             with pytest.raises(ValueError, match="^(eps|seeds) must be "):
-                study._runner.run([good, bad])
+                study._local.runner.run([good, bad])
     assert small_study.tree(tmp_path) == before
 
 

@@ -3,9 +3,10 @@
     python -m experiments.aot --target=tpu-v5e --model=lenet --kind=joint --lanes=64
 
 Prints and stores (aot.json, a program as it is done) for each of --model, --kind, --lanes and
---strategy: memory by kind, flops of a step beside the ideal, cycles (which XLA expects on a TPU)
-or bytes of a step, kernels, loops whose length only the data say (on a GPU each pass of one waits
-for the host), and collectives. Needs the extra `tpu` or `cuda`; the device itself is not needed.
+--strategy: memory by kind, in all, and by the estimate that blocks are cut by; flops of a step
+beside the ideal, cycles (which XLA expects on a TPU) or bytes of a step, kernels, loops whose
+length only the data say (on a GPU each pass of one waits for the host), and collectives. Needs the
+extra `tpu` or `cuda`; the device itself is not needed.
 Nothing here was measured on an accelerator: these are XLA's own counts.
 """
 
@@ -17,13 +18,23 @@ from typing import Any, Literal
 from experiments import cli
 from experiments.aot import counts, ideal, targets
 from lth_jax import errors, files, models, numerics, pruners, training
-from lth_jax.sweep import lowering, programs
-from lth_jax.training import methods
+from lth_jax.sweep import lowering, memory, programs
+from lth_jax.training import methods, scoring
 
 _KINDS = {kind.name: kind for kind in (methods.PRUNE, methods.PERTURB, methods.JOINT)}
+_FINISH = "finish"  # The scoring of final networks: of it only the memory is counted.
 _SIZES = {"lenet": (28, 28, 1)}
-_IMAGES, _HELD_OUT = 50_000, 5_000
-_COLUMNS = ("model", "kind", "lanes", "strategy", "argument_bytes", "temp_bytes", "flops", "ideal")
+_IMAGES, _HELD_OUT, _TEST = 50_000, 5_000, 10_000
+_COLUMNS = (
+    "model",
+    "kind",
+    "lanes",
+    "strategy",
+    "total_bytes",
+    "estimated_bytes",
+    "flops",
+    "ideal",
+)
 _COLUMNS += ("cycles", "bytes", "kernels", "dynamic_loops", "collectives")
 Target = Literal["tpu-v5e", "tpu-v5e-4", "h100"]
 Precision = Literal["fastest", numerics.Precision]
@@ -36,7 +47,7 @@ class Config:
     target: Target = cli.setting("tpu-v5e", "tpu-v5e, tpu-v5e-4 (four chips) or h100.")
     model: tuple[str, ...] = cli.setting(("lenet",), f"List of {', '.join(models.MODELS)}.")
     width: float = cli.setting(1.0, "Factor of the models' hidden units or channels.")
-    kind: tuple[str, ...] = cli.setting(("joint",), f"List of {', '.join(_KINDS)}.")
+    kind: tuple[str, ...] = cli.setting(("joint",), f"List of {', '.join(_KINDS)}, {_FINISH}.")
     lanes: tuple[int, ...] = cli.setting((8,), "List of lanes in a block, over all chips.")
     strategy: tuple[str, ...] = cli.setting(("map", "vmap", "hybrid"), "List of these.")
     batch_size: int = cli.setting(128, "Images per step.")
@@ -48,7 +59,7 @@ class Config:
     def __post_init__(self) -> None:
         known: tuple[tuple[str, Any], ...] = (
             ("model", models.MODELS),
-            ("kind", _KINDS),
+            ("kind", [*_KINDS, _FINISH]),
             ("strategy", [name for name in programs.STRATEGIES if name != "auto"]),
         )
         for name, names in known:
@@ -105,13 +116,15 @@ def _measure(
         training.TrainConfig(batch_size=config.batch_size, precision=precision),
     )
     made = programs.Programs(problem, strategy, devices)
-    data = lowering.data_shapes(_IMAGES, _HELD_OUT, shape)
-    arguments = lowering.advance_arguments(made, _KINDS[kind], lanes, data)
-    compiled = made.advance_program(_KINDS[kind]).lower(*arguments).compile()
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    compiled, estimate = _compiled(made, kind, lanes, shape)
+    analysis, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     mapped = lanes // len(devices) if strategy == "map" else None
-    counted = counts.of(compiled.as_text(), mapped)._asdict()
+    trains = kind != _FINISH
+    counted = dict.fromkeys(counts.Counts._fields)
+    if trains:
+        counted = counts.of(compiled.as_text(), mapped)._asdict()
     flops = cost.get("flops")
+    moved = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
     return {
         "target": config.target,
         "model": model,
@@ -121,17 +134,36 @@ def _measure(
         "strategy": strategy,
         "batch_size": config.batch_size,
         "precision": precision,
-        "argument_bytes": memory.argument_size_in_bytes,
-        "output_bytes": memory.output_size_in_bytes,
-        "alias_bytes": memory.alias_size_in_bytes,
-        "temp_bytes": memory.temp_size_in_bytes,
-        "donated": memory.alias_size_in_bytes / max(memory.output_size_in_bytes, 1),
+        "argument_bytes": analysis.argument_size_in_bytes,
+        "output_bytes": analysis.output_size_in_bytes,
+        "alias_bytes": analysis.alias_size_in_bytes,
+        "temp_bytes": analysis.temp_size_in_bytes,
+        "total_bytes": moved - analysis.alias_size_in_bytes + analysis.temp_size_in_bytes,
+        "estimated_bytes": estimate.fixed + estimate.lane * lanes // len(devices),
+        "donated": analysis.alias_size_in_bytes / max(analysis.output_size_in_bytes, 1),
         # XLA counts each loop's body once, and the validation, too.
         "flops": None if flops is None or flops < 0 else int(flops) * (mapped or 1),
-        "ideal": ideal.step_flops(problem, shape) * lanes // len(devices),
+        "ideal": ideal.step_flops(problem, shape) * lanes // len(devices) if trains else None,
         **counted,
         "compile_seconds": round(time.perf_counter() - begun, 1),
     }
+
+
+def _compiled(
+    made: programs.Programs, kind: str, lanes: int, shape: tuple[int, ...]
+) -> tuple[Any, memory.Estimate]:
+    """A program, and what memory.py thinks that it holds."""
+    data = lowering.data_shapes(_IMAGES, _HELD_OUT, shape)
+    problem, strategy, platform = made.problem, made.strategy, made.platform
+    if kind == _FINISH:
+        test = scoring.chunk_shapes(_TEST, shape)
+        arguments = lowering.finish_arguments(made, lanes, data, test)
+        compiled = made.finish_program.lower(*arguments).compile()
+        return compiled, memory.of_scoring(problem, strategy, data, test)
+    stage = _KINDS[kind]
+    arguments = lowering.advance_arguments(made, stage, lanes, data)
+    compiled = made.advance_program(stage).lower(*arguments).compile()
+    return compiled, memory.of_training(problem, stage, strategy, data, platform)
 
 
 def _line(made: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ after a round of warming up; compiling is told apart. Else it is said here: a ch
 measured and set against the interval between two; starts are not warmed up; growth takes the least
 of five, and its peer is what linear growth would take; a warm selection's first three searches do
 not count. Our dense step is the stage `perturb` at ε = ∞, its ball included. PyTorch runs eagerly.
+The row on Ray is measured once, minutes long, and is skipped without the extra `ray`.
 Rows against PyTorch need the extra `benchmark` and are skipped without it.
 
     python -m experiments.benchmark --only='accelerator/*'
@@ -30,13 +31,13 @@ import rich.console
 import rich.table
 
 from experiments import cli
-from experiments.benchmark import grid_rows, measure, selection_rows, step_rows
+from experiments.benchmark import engine_rows, grid_rows, measure, selection_rows, step_rows
 from experiments.benchmark.accelerator import laws, sizes
 from experiments.benchmark.accelerator import rows as accelerator_rows
 from lth_jax import errors, files, numerics
 
 _WIDTH = 130
-GROUPS = [*selection_rows.GROUPS, *step_rows.GROUPS, *grid_rows.GROUPS]
+GROUPS = [*selection_rows.GROUPS, *step_rows.GROUPS, *grid_rows.GROUPS, *engine_rows.GROUPS]
 
 
 @dataclasses.dataclass(frozen=True)

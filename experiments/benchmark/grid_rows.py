@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark import measure, own_process, processes
 from experiments.cli import image_flags
-from lth_jax import sweep
+from lth_jax import sweep, training
 from lth_jax.runs import checkpoints
 from lth_jax.sweep import memory, snapshots
 
@@ -85,8 +84,8 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def _estimate() -> int:
-    image = jax.eval_shape(lambda: jnp.zeros((28, 28, 1), np.uint8))
-    return memory.lane_bytes(measure.problem("lenet"), "map", image)
+    data, test = training.lane_data(measure.random_data("lenet", 2_560))
+    return memory.of_run(measure.problem("lenet"), "map", data, test, "cpu").lane
 
 
 def _growth(group: measure.Group, rounds: int) -> list[measure.Row]:

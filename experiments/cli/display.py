@@ -27,19 +27,20 @@ class Status:
             clock: Gives seconds.
         """
         self._clock = clock
-        self._compiling: tuple[str, float] | None = None  # a program, since when
+        self._compiling: tuple[sweep.Compiling, float] | None = None  # and since when
         self._last: tuple[sweep.Progress, float] | None = None  # and when
+        self._overrun = 0.0  # seconds since then that compiling took beyond what was expected
         self._best: dict[str, Any] | None = None
         self._lanes = 0
 
     def take(self, event: study.Event) -> None:
         """Adds what an event tells."""
         if isinstance(event, sweep.Compiling):
-            self._compiling = (event.program, self._clock())
+            self._compiling = (event, self._clock())
         elif isinstance(event, sweep.Compiled):
-            self._compiling = None
+            self._overrun, self._compiling = self._beyond(), None
         elif isinstance(event, sweep.Progress):
-            self._last = (event, self._clock())
+            self._last, self._overrun = (event, self._clock()), 0.0
             self._lanes = event.lanes
         elif isinstance(event, sweep.Finished):
             self._lanes += 1
@@ -69,8 +70,8 @@ class Status:
 
     def _now(self) -> list[str]:
         if self._compiling is not None:
-            program, since = self._compiling
-            doing = [f"compiling {program} for {duration(self._clock() - since)}"]
+            event, since = self._compiling
+            doing = [f"compiling {event.program} for {duration(self._clock() - since)}"]
         elif self._is_done():
             doing = ["table and plots"]
         else:
@@ -92,7 +93,15 @@ class Status:
         if self._last is None or self._last[0].left is None or self._is_done():
             return []
         event, at = self._last
-        return [f"about {duration(max(event.left - (self._clock() - at), 0))} left"]
+        passed = self._clock() - at - self._beyond()
+        return [f"about {duration(max(event.left - passed, 0))} left"]
+
+    def _beyond(self) -> float:
+        """Seconds since the last estimate that went into compiling and that it did not foresee."""
+        if self._compiling is None:
+            return self._overrun
+        event, since = self._compiling
+        return self._overrun + max(self._clock() - since - event.expected, 0.0)
 
 
 class _StatusColumn(rich.progress.ProgressColumn):

@@ -114,7 +114,11 @@ def _parse_one(kind: Any, text: str) -> Any:
         if text.strip() not in known:
             raise ValueError(f"expected one of {', '.join(map(str, known))}")
         return text.strip()
-    value, plain = kind(text.strip()), text.strip().lower()
+    plain = text.strip().lower()
+    try:
+        value = kind(text.strip())
+    except ValueError:  # Python's own words are "invalid literal for int() with base 10".
+        raise ValueError(f"expected a {'whole ' if kind is int else ''}number") from None
     if kind in (int, float) and "_" in plain:
         raise ValueError("expected a number without underscores")
     if kind is float and value == 0 and decimal.Decimal(plain) != 0:
@@ -253,6 +257,10 @@ def _typed(argv: Sequence[str], known: Mapping[str, Flag]) -> dict[str, Any]:
             absl_flags.DEFINE_string(name, None, flag.help, flag_values=given)
     try:
         rest = given(["study", *argv])[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        said = str(error).replace(" ?", "?")  # Where it asks "Did you mean: eps ?"
+        end = "" if said.endswith("?") else "."
+        raise errors.InputError(f"{said}{end} --help lists all flags.") from None
     except (absl_flags.Error, ValueError) as error:  # ValueError: --noflag=value.
         raise errors.InputError(" ".join(str(error).split())) from None
     if rest and not places:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from experiments import cli
 from experiments.cli import display, plugins
 from lth_jax import datasets, errors, models, pruners, study, sweep, training
+from lth_jax.runs import engines
 from lth_jax.sweep import fits
 
-_MOST_PROCESSES = 4096
 setting = cli.setting
 Table = Literal["auto", "wide", "narrow", "csv"]
 _STUDY = {name: p.default for name, p in inspect.signature(study.Study).parameters.items()}
@@ -25,7 +25,7 @@ def _of_study(name: str, about: str | Callable[[], str]) -> Any:
 class Config:
     """The flags of an image study; those of `train` have the names of its fields."""
 
-    preset: str = setting("", "A named set of defaults; see the text above.")
+    preset: str = setting("", "A named set of defaults, where the text above names any.")
     plugin: tuple[str, ...] = setting((), plugins.HELP)
     dataset: str = setting("digits", lambda: f"One of {datasets.DATASETS.names()}.")
     data_dir: str | None = setting(None, "Folder with the data set's files.")
@@ -65,18 +65,15 @@ class Config:
         "ticket_bits",
         "Bits per kept weight for its perturbation, 2 to 16; 0 stores the weights exactly.",
     )
-    max_lanes: int = _of_study("max_lanes", "Most lanes held in memory at once.")
+    max_lanes: int = _of_study(
+        "max_lanes", "Most lanes held in memory at once, by each accelerator or by the CPU."
+    )
     checkpoint_minutes: float = _of_study(
         "checkpoint_minutes",
         "Save the running stage so often; 0 after every slice, inf only when interrupted.",
     )
     lock: str = _of_study("lock", "If another process has the folder: leave, or wait for it.")
-    distributed: bool = setting(
-        False, "One of many processes on one folder, found by jax's cluster detection or named by:"
-    )
-    coordinator: str | None = setting(None, "HOST:PORT of process 0, the same for all processes.")
-    processes: int | None = setting(None, "How many processes there are.")
-    process: int | None = setting(None, "Which one this is, from 0.")
+    engine: engines.Engine = engines.Engine()
     table: Table = setting(
         "auto",
         "What to print at the end: what fits the terminal (80 columns without one), wide, narrow "
@@ -115,23 +112,6 @@ class Config:
             self.lock,
             self.tensorboard,
         )
-        self._check_processes()
-
-    def _check_processes(self) -> None:
-        given = [self.coordinator, self.processes, self.process]
-        if not self.distributed and given != [None] * 3:
-            raise ValueError("coordinator, processes and process need distributed=true.")
-        if given == [None] * 3:
-            return
-        if self.coordinator is None or self.processes is None or self.process is None:
-            raise ValueError("coordinator, processes and process go together.")
-        host, _, port = self.coordinator.rpartition(":")
-        if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
-            raise ValueError(f"coordinator must be HOST:PORT, got {self.coordinator!r}.")
-        if not 1 <= self.processes <= _MOST_PROCESSES:
-            raise ValueError(f"processes must lie in [1, {_MOST_PROCESSES}], got {self.processes}.")
-        if not 0 <= self.process < self.processes:
-            raise ValueError(f"process must lie in [0, processes), got {self.process}.")
 
     def lanes(self) -> list[sweep.Lane]:
         """The grid.
@@ -182,6 +162,7 @@ class Config:
             lock=self.lock,
             tensorboard=self.tensorboard,
             plugins=self.plugin,
+            engine=self.engine,
             tell=tell,
         )
         seeds = range(self.seed, self.seed + self.seeds)

@@ -3,7 +3,6 @@
 Each study is this with other defaults; so their flags, their folders and their tables are alike.
 """
 
-import contextlib
 import sys
 import time
 from typing import Any
@@ -13,7 +12,6 @@ import rich.console
 from experiments.cli import display, image_flags, signals
 from lth_jax import runs, study, sweep
 from lth_jax.report import summary, table
-from lth_jax.runs import parts, together
 
 Config = image_flags.Config
 
@@ -30,8 +28,7 @@ def run(
             to standard error.
 
     Returns:
-        All rows of the folder that belong to the grid asked for; one of many processes knows those
-        of its own part.
+        All rows of the folder that belong to the grid asked for.
 
     Raises:
         InputError: If the data, the folder or a combination of settings is bad.
@@ -44,37 +41,16 @@ def run(
         width = console.width if console.is_terminal else table.NARROW
         console.print(table.pruned_table(made.leaves, made.title, width), end="", highlight=False)
         return []
-    with contextlib.ExitStack() as stack:
-        process = parts.Process()
-        if not config.distributed:
-            made = config.make_study(name, _warn)
-            stack.enter_context(made.hold())
-        else:
-            with parts.Meeting(config.coordinator, config.processes, config.process) as meeting:
-                process = meeting.process
-                made = together.if_all_can(meeting, lambda: _hold(config, name, process, stack))
-                if process.count > 1:
-                    part = made.hold_part(process)
-                    together.if_all_can(meeting, lambda: stack.enter_context(part))
-        watcher = _Watcher(config, made, process, console)
+    made = config.make_study(name, _warn)
+    with made.hold():
+        watcher = _Watcher(config, made, console)
         with watcher.display, signals.deferred() as pending:
             watcher.pending = pending
-            result = made.fill(config.lanes(), watcher, process)
+            result = made.fill(config.lanes(), watcher)
             if pending.number is not None:  # Asked for after the last steps: nothing is lost.
                 raise signals.Stopped(pending.number)
-        if process.index > 0:
-            console.print(f"process {process.index} of {process.count} is done")
-        else:
-            watcher.report(result)
+        watcher.report(result)
     return result.rows
-
-
-def _hold(
-    config: Config, name: str, process: parts.Process, stack: contextlib.ExitStack
-) -> study.Study:
-    made = config.make_study(name, _warn)
-    stack.enter_context(made.hold(process))
-    return made
 
 
 def _warn(line: str) -> None:
@@ -84,16 +60,9 @@ def _warn(line: str) -> None:
 class _Watcher:
     """Shows events and hears signals: a study calls it with each event."""
 
-    def __init__(
-        self,
-        config: Config,
-        made: study.Study,
-        process: parts.Process,
-        console: rich.console.Console,
-    ):
-        self.config, self.study, self.process, self.console = config, made, process, console
-        mode = config.progress if process.index == 0 else "quiet"
-        self.display = display.Display(mode, console)
+    def __init__(self, config: Config, made: study.Study, console: rich.console.Console):
+        self.config, self.study, self.console = config, made, console
+        self.display = display.Display(config.progress, console)
         self.pending = signals.Pending()
         self._started, self._ran = time.monotonic(), False
 
@@ -107,15 +76,15 @@ class _Watcher:
                 raise signals.Stopped(self.pending.number)
 
     def _announce(self, event: study.Started) -> None:
-        count, index, train = self.process.count, self.process.index, self.config.train
-        who = "" if count == 1 else f" (process {index} of {count})"
+        train = self.config.train
+        where = "" if event.engine == "local" else " of a Ray cluster"
         self._started = time.monotonic()
         if self.config.progress != "quiet":
             self._say(
-                f"{self.study.name}{who}: {self.study.title} "
+                f"{self.study.name}: {self.study.title} "
                 f"({len(self.study.dataset.train.labels):,} training images), {event.lanes} lanes, "
                 f"{event.missing} to run, E = {train.perturb_epochs}, P = {train.prune_epochs} "
-                f"epochs, {event.strategy} over {event.devices} devices"
+                f"epochs, {event.strategy} over {event.devices} devices{where}"
             )
 
     def report(self, result: study.Result) -> None:

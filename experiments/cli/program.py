@@ -39,8 +39,13 @@ class Machine:
             raise ValueError(f"cpu_devices must be at most {most}, got {self.cpu_devices}.")
 
 
-def start_backend(machine: Machine) -> None:
-    """Sets the device count and the compile cache; only before JAX's backend has started."""
+def start_backend(machine: Machine, on_workers: bool = False) -> None:
+    """Sets the device count and the compile cache; only before JAX's backend has started.
+
+    Args:
+        machine: The flags.
+        on_workers: Whether others do the work: accelerators are left to them.
+    """
     try:
         caches = _writable(files.cache_folder())
     except errors.InputError:  # Then without, as long as nothing is to be downloaded.
@@ -52,6 +57,8 @@ def start_backend(machine: Machine) -> None:
     import jax
 
     set_jax: Callable[[str, Any], None] = jax.config.update
+    if on_workers:
+        set_jax("jax_platforms", "cpu")
     count = _device_count(machine)
     if getattr(jax.config, "jax_num_cpu_devices") == count:  # noqa: B009  # mypy does not see it.
         return  # Somebody has set JAX up, as the tests do; setting the same count does not fail.
@@ -127,7 +134,8 @@ def main(
                 print(flags.help_text(doc, [config, Machine()]), STATUS, sep="\n\n", flush=True)
                 return 0
             config, machine = flags.read(argv, [config, Machine()], presets)
-            start_backend(machine)
+            where = getattr(config, "engine", None)
+            start_backend(machine, getattr(where, "engine", "local") != "local")
             _check_platforms()
             plugins.devices_told(imported, _device_count(machine))
             run(config)

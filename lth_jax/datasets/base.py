@@ -30,6 +30,11 @@ class Split(NamedTuple):
     images: npt.NDArray[Any]
     labels: npt.NDArray[Any]
 
+    def __repr__(self) -> str:
+        """Shapes and dtypes, not thousands of numbers."""
+        shown = (f"{name} {a.dtype} {list(a.shape)}" for name, a in self._asdict().items())
+        return f"Split({', '.join(shown)})"
+
 
 class Dataset(NamedTuple):
     """One data set, split; `from_arrays` makes one of arrays of your own.

@@ -52,9 +52,11 @@ def from_flax(
         switch: it would be trained in evaluation mode, they would never move and it would not drop.
 
     Raises:
-        ValueError: If the module has no argument of the name that `switch` gives; with
-            final_statistics also if it has no state or other than BatchNorm's, or draws numbers.
+        ValueError: If the module is none of flax.linen or has no argument of the name that `switch`
+            gives, or the example has no shape and dtype; with final_statistics also if the module
+            has no state or other than BatchNorm's, or draws numbers.
     """
+    _check_types(module, example)
     switches = switches_of(module, switch)
     init = functools.partial(_init, module, example, switches)
     apply = _Apply(module, switches, example)
@@ -64,6 +66,15 @@ def from_flax(
         return model
     linen_statistics.check(model)
     return model._replace(batch_state=linen_statistics.of_one_batch(apply))
+
+
+def _check_types(module: Any, example: Any) -> None:
+    """Refuses what flax would fail on much later, in words of its own."""
+    if not isinstance(module, nn.Module):
+        got = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise ValueError(f"module must be a flax.linen module, as Net() is, got {got}.")
+    if not (hasattr(example, "shape") and hasattr(example, "dtype")):
+        raise ValueError(f"example must be an array or a jax.ShapeDtypeStruct, got {example!r}.")
 
 
 def switches_of(module: Any, switch: str | None) -> dict[str, bool]:

@@ -1,6 +1,5 @@
 """Which parameters of a flax.linen network are kernels, by the modules that they belong to."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -57,18 +56,18 @@ def axes_of(init: base.Init) -> kernels.KernelAxes:
         See `kernels.KernelAxes`. What is called kernel in a module of flax's own is known by that
         module; all else, such as `self.param` of a module of your own, by its name.
     """
+    # Not functools.cache: a model must be able to go to another process.
+    found: dict[tuple[Any, ...], nn.Module] = {}
 
-    @functools.cache
     def modules() -> dict[tuple[Any, ...], nn.Module]:
-        found: dict[tuple[Any, ...], nn.Module] = {}
-
         def note(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
             found[context.module.path] = context.module.clone(parent=None)
             return call(*args, **kwargs)
 
-        with nn.intercept_methods(note):
-            # A function of its own: jax does not call one again that it has traced before.
-            jax.eval_shape(lambda: init(jax.random.key(0)))
+        if not found:
+            with nn.intercept_methods(note):
+                # A function of its own: jax does not call one again that it has traced before.
+                jax.eval_shape(lambda: init(jax.random.key(0)))
         return found
 
     def axes(path: kernels.Path, leaf: Any) -> tuple[int, ...] | None:

@@ -58,5 +58,7 @@ def from_equinox(make: Callable[..., Any]) -> base.Model:
     try:
         from lth_jax.models import equinox as of_equinox
     except ImportError:
-        raise ImportError("equinox is not installed, and only from_equinox needs it.") from None
+        raise ImportError(
+            "equinox is not installed, and only from_equinox needs it: pip install equinox."
+        ) from None
     return of_equinox.from_equinox(make)

@@ -21,7 +21,9 @@ def frame(records: Iterable[Mapping[str, Any]]) -> Any:
     try:
         import pandas
     except ImportError:
-        raise ImportError("pandas is not installed, and only a DataFrame needs it.") from None
+        raise ImportError(
+            "pandas is not installed, and only a DataFrame needs it: pip install pandas."
+        ) from None
     found = [dict(record) for record in records]
     for record in found:
         if record.get("eps") == "inf":

@@ -2,12 +2,12 @@
 
 config.json says what made the rows, results.jsonl holds one row per finished lane. Rows are only
 ever appended, each one flushed to the disk, and a folder continues only with its own settings.
-Processes that share a folder write a part each, see parts.py.
 """
 
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -188,10 +188,6 @@ def locked(
         with _no_folder(path):
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locks.hold(path / locks.RUN, wait, tell))
-            # Processes that outlived the one that held the folder still write their parts.
-            for part in sorted(path.glob(locks.PARTS)):
-                with locks.hold(part, wait, tell):
-                    pass
         yield
 
 
@@ -209,13 +205,16 @@ def _no_folder(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 class Folder:
-    """A run's folder: opened with its config, read, and appended to. Hold it `locked` meanwhile."""
+    """A run's folder: opened with its config, read, and appended to. Hold it `locked` meanwhile.
+
+    Rows stand in results.jsonl in the order that `expect` was told. One that is finished before its
+    turn is safe in a file beside it until then, as are the parts that older versions left.
+    """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         config: Mapping[str, Any],
-        part: str | None = None,
         defaults: Mapping[str, Any] = types.MappingProxyType({}),
     ):
         """Makes the folder, or continues the one that is there.
@@ -224,8 +223,6 @@ class Folder:
             path: Of the folder.
             config: See `check`.
             defaults: See `check`.
-            part: Name of the file in the folder to append to, if not results.jsonl: then other
-                processes may write theirs at the same time.
 
         Raises:
             InputError: If the folder cannot be written, belongs to other settings (the difference
@@ -233,7 +230,9 @@ class Folder:
                 touched then.
         """
         self.path = pathlib.Path(path)
-        self.results = self.path / (part or results.RESULTS)
+        self.results, self._early = self.path / results.RESULTS, self.path / results.EARLY
+        self._order: list[plan.Lane] = []
+        self._next = 0
         check(self.path, config, defaults)
         with _no_folder(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -242,32 +241,74 @@ class Folder:
                     self.path / CONFIG, json.dumps(files.jsonable(dict(config)), indent=1) + "\n"
                 )
             self.run = settings_digest(self.path)
-            parts = sorted(self.path.glob(results.PARTS))
-            some = [self.path / results.RESULTS, self.results, *parts]
-            rows: dict[plan.Lane, dict[str, Any]] = {}
-            for file in dict.fromkeys(some):
-                found, size = results.read(file, self.run)
-                if file == self.results and file.exists() and file.stat().st_size > size:
+            found = {file: results.read(file, self.run) for file in [self.results, *self._aside()]}
+            for file in (self.results, self._early):
+                if file.exists() and file.stat().st_size > found[file][1]:
                     # The process died while it wrote this row: it is run again.
-                    os.truncate(file, size)
-                for row in found:
-                    rows.setdefault(results.lane_of(row), row)
-            self.rows = list(rows.values())
+                    os.truncate(file, found[file][1])
+            self._written = {results.lane_of(row): row for row in found.pop(self.results)[0]}
+            aside = {results.lane_of(row): row for rows, _ in found.values() for row in rows}
+            self._waiting = {x: row for x, row in aside.items() if x not in self._written}
+
+    def _aside(self) -> list[pathlib.Path]:
+        return sorted(self.path.glob(results.ASIDE))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows: those of results.jsonl, then those that wait."""
+        return [*self._written.values(), *self._waiting.values()]
 
     @property
     def done(self) -> set[plan.Lane]:
         """The lanes whose rows are there."""
-        return {results.lane_of(row) for row in self.rows}
+        return {*self._written, *self._waiting}
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def expect(self, order: Iterable[plan.Lane]) -> None:
+        """Says in which order rows are to stand in results.jsonl; until `settle`.
+
+        Args:
+            order: All lanes of a grid; other rows that wait come behind them.
+        """
+        self._order = [lane for lane in order if lane not in self._written]
+        self._next = 0
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Adds rows and returns when they are on the disk.
 
         Args:
             rows: Of lanes that are not done.
 
+        Returns:
+            The rows as they are stored.
+
         Raises:
             RunError: If they cannot be written; what was there is safe.
         """
         sealed = [results.seal({**row, results.RUN: self.run}) for row in rows]
-        results.append(self.results, sealed)
-        self.rows.extend(sealed)
+        waiting = self._waiting | {results.lane_of(row): row for row in sealed}
+        ahead = itertools.islice(self._order, self._next, None)
+        due = list(itertools.takewhile(waiting.__contains__, ahead)) if self._order else [*waiting]
+        if early := [row for row in sealed if results.lane_of(row) not in due]:
+            results.append(self._early, early)
+        self._write({lane: waiting.pop(lane) for lane in due})
+        self._waiting, self._next = waiting, self._next + len(due)
+        return sealed
+
+    def settle(self) -> None:
+        """Writes what still waits, in the order as far as it is known; nothing is aside then.
+
+        Killed at any moment it leaves every row in some file, and the next call goes on.
+
+        Raises:
+            RunError: If rows cannot be written.
+        """
+        known = [lane for lane in self._order if lane in self._waiting]
+        self._write({lane: self._waiting[lane] for lane in (*known, *self._waiting)})
+        self._waiting, self._order = {}, []
+        for file in self._aside():
+            file.unlink()
+
+    def _write(self, rows: dict[plan.Lane, dict[str, Any]]) -> None:
+        if rows:
+            results.append(self.results, rows.values())
+        self._written |= rows

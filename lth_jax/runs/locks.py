@@ -22,7 +22,7 @@ from typing import Any
 from lth_jax import errors, files
 
 BUSY_STATUS = 3
-RUN, PARTS = ".lock", ".part-*.lock"  # names: a run's lock; those of its processes
+RUN = ".lock"  # the name of a run's lock
 _NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 _PAUSE = 0.5  # seconds between two attempts
 
@@ -60,21 +60,7 @@ def hold(
         release()
 
 
-def is_held(path: str | os.PathLike[str]) -> bool:
-    """Whether a living process holds the lock; asks by taking it for a moment.
-
-    Args:
-        path: The lock's file.
-    """
-    if not pathlib.Path(path).exists():
-        return False
-    release = _take(pathlib.Path(path), sign=False)
-    if release is not None:
-        release()
-    return release is None
-
-
-def _take(path: pathlib.Path, sign: bool = True) -> Callable[[], None] | None:
+def _take(path: pathlib.Path) -> Callable[[], None] | None:
     """Takes the lock and returns what releases it; None if another process has it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -87,10 +73,10 @@ def _take(path: pathlib.Path, sign: bool = True) -> Callable[[], None] | None:
         if error.errno not in _NO_FLOCK:
             raise
         return _take_by_name(path)
-    if sign:  # For the eyes of whoever is refused; the lock itself is the kernel's.
-        with contextlib.suppress(OSError):  # A full disk is no reason not to hold it.
-            os.ftruncate(file, 0)
-            os.pwrite(file, _signature(), 0)
+    # For the eyes of whoever is refused; the lock itself is the kernel's.
+    with contextlib.suppress(OSError):  # A full disk is no reason not to hold it.
+        os.ftruncate(file, 0)
+        os.pwrite(file, _signature(), 0)
     return lambda: os.close(file)
 
 

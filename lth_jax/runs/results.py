@@ -18,7 +18,8 @@ from lth_jax import errors, files
 from lth_jax.sweep import plan
 from lth_jax.training import methods
 
-RESULTS, PARTS = "results.jsonl", "results.part-*.jsonl"  # a run's file of rows; those of processes
+# A run's rows; those that are not due yet; these, and what processes of older versions left.
+RESULTS, EARLY, ASIDE = "results.jsonl", "results.early.jsonl", "results.*.jsonl"
 CHECK, RUN = "check", "run"
 _MOST = 1 << 32  # bytes of a file of rows: some millions
 _ACCURACIES = ("val_accuracy", "test_accuracy")

@@ -1,44 +1,55 @@
-"""Snapshots of a run in its folder: what a killed run goes on from."""
+"""Snapshots of a run in its folder: what a killed run goes on from.
+
+Each job has a folder of checkpoints of its own there, see jobs.py.
+"""
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lth_jax import errors
 from lth_jax.runs import checkpoints
 from lth_jax.sweep import snapshots
 
+PLACES = "checkpoints*"  # folders of checkpoints in a run's
 
-def load(
-    places: list[pathlib.Path], run: str, tell: Callable[[str], None]
-) -> Iterator[snapshots.Snapshot]:
+
+def load(folder: pathlib.Path, run: str, tell: Callable[[str], None]) -> list[snapshots.Snapshot]:
     """The newest good snapshot of each folder of checkpoints.
 
     Args:
-        places: Folders of checkpoints.
+        folder: The run's.
         run: What they must belong to, see folder.settings_digest.
         tell: Gets one line for each that is passed over.
 
-    Yields:
-        Snapshots.
+    Returns:
+        Snapshots, those that are farthest first.
     """
-    for place in places:
+    found = []
+    for place in sorted(folder.glob(PLACES)):
         for meta, arrays in checkpoints.load(place, tell):
             try:
                 # Rows may be deleted by hand to begin anew with other settings: these stay.
                 if meta["run"] != run:
                     tell(f"{place}: checkpoint of other settings passed over")
                     continue
-                yield snapshots.from_stored(meta, arrays)
+                found.append(snapshots.from_stored(meta, arrays))
             except (KeyError, TypeError):
                 tell(f"{place}: checkpoint of another version passed over")
                 continue
             break
+    return sorted(found, key=lambda one: (len(one.levels), one.step), reverse=True)
+
+
+def clear(folder: pathlib.Path) -> None:
+    """Deletes all of them: the grid is done."""
+    for place in folder.glob(PLACES):
+        checkpoints.clear(place)
 
 
 def save(
     place: pathlib.Path,
     run: str,
-    snapshot: snapshots.Snapshot | None,
+    snapshot: snapshots.Snapshot,
     tell: Callable[[str], None],
 ) -> None:
     """Writes a checkpoint; one that cannot be written is told, for it is no reason to stop.
@@ -46,11 +57,9 @@ def save(
     Args:
         place: Folder of checkpoints.
         run: What it belongs to.
-        snapshot: None if there is nothing to save.
+        snapshot: What to save.
         tell: Gets one line if it could not be written.
     """
-    if snapshot is None:
-        return
     meta, arrays = snapshots.to_stored(snapshot)
     try:
         checkpoints.save(place, meta | {"run": run}, arrays)

@@ -30,8 +30,7 @@ def check() -> None:
     """
     if importlib.util.find_spec("tensorboardX") is None:
         raise ValueError(
-            "tensorboard needs tensorboardX, which is not installed: pip install "
-            "'lth-jax[tensorboard]'."
+            "tensorboard needs tensorboardX, which is not installed: pip install tensorboardX."
         )
 
 

@@ -11,6 +11,7 @@ class Compiling(NamedTuple):
     """A program is about to be compiled, or to be read from a cache; Compiled follows."""
 
     program: str  # as start_joint, advance_joint or finish
+    expected: float = 0.0  # seconds that Progress.left had in it for this
 
 
 class Compiled(NamedTuple):
@@ -23,7 +24,7 @@ class Compiled(NamedTuple):
 class Progress(NamedTuple):
     """A slice is done."""
 
-    stage: str  # name of the kind of stage
+    stage: str  # name of the kind of stage, or how many workers there are
     lane_steps: int  # gradient steps times lanes since the run began
     all_lane_steps: int
     seconds: float  # of the slices so far, compiling left out

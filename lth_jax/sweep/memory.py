@@ -1,46 +1,137 @@
-"""How many lanes fit: a stated estimate of a lane's bytes, against half of what a device has."""
+"""How many lanes fit: an estimate of what programs hold, against half of what a device has.
+
+The estimate was compared with XLA's own analysis of programs compiled for accelerators; BUILD_NOTES
+has the table.
+"""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
-from lth_jax import models, numerics, pruners, training
+from lth_jax import numerics, pruners, training
+from lth_jax.models import base, convolution
 from lth_jax.training import in_turn, methods, optimizers, scoring
 
 _SHARE = 0.5  # of a device's memory
-_CLASS = jax.ShapeDtypeStruct((), jnp.int32)
+# Copies of its weights that a step makes of each lane, beside images and gradients: the network,
+# and on a TPU also what is laid out anew. Of programs compiled for an H100 and a TPU v5e.
+_COPIES = {"tpu": 9}
+_FEW_COPIES = 1
+
+
+class Estimate(NamedTuple):
+    """Bytes on one device."""
+
+    fixed: int  # whatever the number of lanes: the data, and what one lane at a time makes
+    lane: int  # more for each lane
+
+
+class _Made(NamedTuple):
+    """The most bytes that are alive at once while one lane is trained and scored."""
+
+    training: int
+    scoring: int
+    convolves: bool
 
 
 def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def lane_bytes(
+def of_training(
     problem: training.Problem,
+    kind: training.StageKind,
     strategy: str,
-    example: jax.ShapeDtypeStruct,
-    label: jax.ShapeDtypeStruct = _CLASS,
-) -> int:
-    """Estimates what one more lane in a block costs.
+    data: training.Data,
+    platform: str,
+) -> Estimate:
+    """Estimates what the program that trains a block of lanes holds: arguments, results, between.
 
-    Counted are the state of its largest stage twice (a slice reads one and writes one), the weights
-    and scores of the stage before, and, for lanes that step together, a step's gradient and
-    every intermediate array of a microbatch as if none were freed.
+    Args:
+        problem: Model, pruner and config.
+        kind: Of the stage.
+        strategy: "map", "vmap" or "hybrid".
+        data: Arrays or their shapes.
+        platform: That runs it, as "cpu", "gpu", "cuda" or "tpu".
+    """
+    return _of_training(problem, _states(problem, [kind])[0], strategy, data, platform)
+
+
+def of_scoring(
+    problem: training.Problem, strategy: str, data: training.Data, test: scoring.Chunks
+) -> Estimate:
+    """Estimates likewise what the program holds that scores the final networks of a block.
 
     Args:
         problem: Model, pruner and config.
         strategy: "map", "vmap" or "hybrid".
-        example: [...] of an image, raw.
-        label: [] of its class, or [k].
-
-    Returns:
-        Bytes.
+        data: Arrays or their shapes.
+        test: Likewise.
     """
     sizes = training.lane_shapes(problem)
-    host = training.lane_task(problem, sizes, seed=0, eps=0.0, sparsity=0.0)
+    made = _made(problem, sizes, data)
+    own = 2 * _bytes(sizes.weights) + _bytes(sizes.scores) + _masks(sizes)
+    fixed = _bytes((data, test))
+    if strategy == "map" or (strategy == "hybrid" and made.convolves):
+        return Estimate(fixed + made.scoring, own + _bytes(sizes.weights))
+    return Estimate(fixed, own + made.scoring)
+
+
+def of_run(
+    problem: training.Problem,
+    strategy: str,
+    data: training.Data,
+    test: scoring.Chunks,
+    platform: str,
+) -> Estimate:
+    """Estimates what a block needs in whatever stage, with what is kept for the stage after it.
+
+    Beside the larger one of its training and its scoring, during which its state is there, these
+    are the weights and scores that the stage before left.
+
+    Args:
+        problem: Model, pruner and config.
+        strategy: "map", "vmap" or "hybrid".
+        data: Arrays or their shapes.
+        test: Likewise.
+        platform: As in `of_training`.
+    """
     kinds = {s.kind for method in training.METHODS.values() for s in method.stages}
+    state = max(_states(problem, sorted(kinds, key=lambda kind: kind.name)), key=_bytes)
+    trained = _of_training(problem, state, strategy, data, platform)
+    scored = of_scoring(problem, strategy, data, test)
+    sizes = training.lane_shapes(problem)
+    before = _bytes((sizes.weights, sizes.scores))  # Of scoring they are the state's.
+    lane = max(trained.lane, _bytes(state) + scored.lane - before) + before
+    return Estimate(max(trained.fixed + _bytes(test), scored.fixed), lane)
+
+
+def _of_training(
+    problem: training.Problem,
+    state: training.State,
+    strategy: str,
+    data: training.Data,
+    platform: str,
+) -> Estimate:
+    sizes = training.lane_shapes(problem)
+    made = _made(problem, sizes, data)
+    weights, fixed, own = _bytes(sizes.weights), _bytes(data), _bytes(state)
+    if strategy == "map":  # A loop over lanes reads one block of states and writes another.
+        return Estimate(fixed + max(made.training, made.scoring), 2 * own)
+    if strategy == "hybrid" and made.convolves:  # Each lane has its network and its gradient.
+        return Estimate(fixed + max(made.training, made.scoring), own + 2 * weights)
+    copies = _COPIES.get(platform, _FEW_COPIES)
+    step = max(made.training + copies * weights, made.scoring + weights)
+    return Estimate(fixed, own + step)
+
+
+def _states(problem: training.Problem, kinds: list[training.StageKind]) -> list[training.State]:
+    """The shapes of a lane's state in stages of some kinds."""
+    sizes = training.lane_shapes(problem)
+    host = training.lane_task(problem, sizes, seed=0, eps=0.0, sparsity=0.0)
 
     def states() -> list[training.State]:
         origin = training.initial(problem, numerics.key(0))
@@ -48,27 +139,66 @@ def lane_bytes(
         begin = (origin.weights, origin.scores)
         return [training.start(problem, kind, task, begin, origin) for kind in kinds]
 
-    total = 2 * max(map(_bytes, jax.eval_shape(states))) + _bytes((sizes.weights, sizes.scores))
-    if strategy == "map":
-        return total
-    size = problem.config.microbatch or problem.config.batch_size
-    images = jax.ShapeDtypeStruct((size, *example.shape), example.dtype)
-    labels = jax.ShapeDtypeStruct((size, *label.shape), label.dtype)
-    channels = jax.ShapeDtypeStruct(example.shape[-1:], jnp.float32)
+    found: list[training.State] = jax.eval_shape(states)
+    return found
 
+
+def _masks(sizes: training.Initial) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(sizes.scores))
+
+
+def _made(problem: training.Problem, sizes: training.Initial, data: training.Data) -> _Made:
+    """What a step's gradient and the scoring of a chunk of images make."""
+    size = problem.config.microbatch or problem.config.batch_size
+    chunk = data.validation
+    images = jax.ShapeDtypeStruct((size, *chunk.images.shape[2:]), chunk.images.dtype)
+    labels = jax.ShapeDtypeStruct((size, *data.labels.shape[1:]), data.labels.dtype)
+    channels = jax.ShapeDtypeStruct(data.mean.shape, jnp.float32)
     key = None
-    if models.takes_key(problem.model.apply):
+    if base.takes_key(problem.model.apply):
         key = jax.eval_shape(lambda: numerics.key(0))
 
     def step(*given: Any) -> Any:
         return scoring.loss_and_gradient(problem.model, 0, *given)
 
-    given = (sizes.weights, sizes.model_state, images, labels, channels, channels, key)
-    if strategy == "hybrid" and in_turn.convolves(step, *given):  # Only network and gradient.
-        return total + 2 * _bytes(sizes.weights)
-    traced = jax.make_jaxpr(step)(*given)
-    made = [v.aval for equation in traced.eqns for v in equation.outvars]
-    return total + _bytes(sizes.weights) + _bytes(made)
+    def score(weights: Any, model_state: Any, images: Any) -> Any:
+        return base.in_evaluation(problem.model, weights, model_state, images)
+
+    scored = jax.ShapeDtypeStruct(chunk.images.shape[1:], jnp.float32)
+    given = (sizes.weights, sizes.model_state)
+    with convolution.plain_convolutions():
+        steps = jax.make_jaxpr(step)(*given, images, labels, channels, channels, key)
+        scores = jax.make_jaxpr(score)(*given, scored)
+    more = _bytes(sizes.weights) if problem.config.microbatch else 0  # Gradients are summed up.
+    convolves = in_turn.convolves(score, *given, scored)
+    return _Made(most_alive(steps) + more, most_alive(scores), convolves)
+
+
+def most_alive(traced: core.ClosedJaxpr) -> int:
+    """The most bytes of results that a traced function holds at once, in the order it was traced.
+
+    What operations hold inside is not counted, nor what is given.
+    """
+    last: dict[Any, int] = {}
+    for place, equation in enumerate(traced.jaxpr.eqns):
+        for variable in (*equation.outvars, *equation.invars):
+            if not isinstance(variable, core.Literal):
+                last[variable] = place
+    for variable in traced.jaxpr.outvars:
+        if not isinstance(variable, core.Literal):
+            last[variable] = len(traced.jaxpr.eqns)
+    alive: dict[Any, int] = {}
+    most = 0
+    for place, equation in enumerate(traced.jaxpr.eqns):
+        alive |= {variable: _size(variable) for variable in equation.outvars}
+        most = max(most, sum(alive.values()))
+        alive = {variable: size for variable, size in alive.items() if last[variable] > place}
+    return most
+
+
+def _size(variable: Any) -> int:
+    aval = variable.aval
+    return int(aval.size * aval.dtype.itemsize)
 
 
 def check_one_lane(problem: training.Problem, sizes: training.Initial) -> None:
@@ -121,8 +251,10 @@ def device_bytes() -> int:
 def lanes_per_device(
     problem: training.Problem,
     strategy: str,
-    example: jax.ShapeDtypeStruct,
-    label: jax.ShapeDtypeStruct = _CLASS,
+    data: training.Data,
+    test: scoring.Chunks,
+    platform: str,
 ) -> int:
-    """Lanes of a block that fit one device by the estimate, at least one."""
-    return max(1, int(_SHARE * device_bytes() / lane_bytes(problem, strategy, example, label)))
+    """Lanes of a block that fit one device by the estimate `of_run`, at least one."""
+    found = of_run(problem, strategy, data, test, platform)
+    return max(1, int((_SHARE * device_bytes() - found.fixed) / found.lane))

@@ -76,7 +76,8 @@ class Pace:
                 total += self._seconds_per_finish(block.stage.kind)
             nodes += sum(block.needed)
         total += nodes * self._around.seconds / max(self._around.amount, 1)
-        return total + sum(map(self._compile_seconds, self._to_compile(blocks, steps)))
+        wanted = self._to_compile(blocks, steps)
+        return total + sum(self.compile_seconds(name, kind) for name, kind in wanted)
 
     def _turns(self, block: plan.Block) -> int:
         """How many lanes a device takes one after the other."""
@@ -104,8 +105,8 @@ class Pace:
             found |= {name: kind for name in names if name not in self.compiled}
         return list(found.items())
 
-    def _compile_seconds(self, wanted: tuple[str, methods.StageKind]) -> float:
-        name, kind = wanted
+    def compile_seconds(self, name: str, kind: methods.StageKind) -> float:
+        """How long a program takes to compile that a kind of stage needs; 0 if none is known."""
         # A program that scores is of a size between the one that begins and the one that trains.
         like = {start_name(kind): [start_name], advance_name(kind): [advance_name]}
         verbs = like.get(name, [start_name, advance_name])

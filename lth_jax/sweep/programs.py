@@ -70,8 +70,9 @@ class Programs:
         """
         devices = jax.local_devices() if devices is None else devices
         self.strategy = strategy_for(strategy, devices[0].platform)
-        self.problem = problem._replace(in_turn=self.strategy == "hybrid")
         self.devices, self.platform = len(devices), devices[0].platform
+        config = problem.config.on(self.platform)
+        self.problem = problem._replace(config=config, in_turn=self.strategy == "hybrid")
         auto = (AxisType.Auto,)
         mesh = jax.make_mesh((self.devices,), (shards.LANES,), axis_types=auto, devices=devices)
         self.mesh = mesh
@@ -83,7 +84,7 @@ class Programs:
             "initial_on_host",
             lambda tasks: jax.lax.map(lambda task: self._initial_of_lane(task, ()), tasks),
         )
-        precision = problem.config.precision
+        precision = config.precision
         finish = self._over_lanes(self._finish_of_lane, self.strategy)
         # ((weights, scores, model_state), task), (data, test) -> Outcome.
         self.finish_program: Any = _jit("finish", finish, precision)

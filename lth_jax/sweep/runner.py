@@ -96,22 +96,21 @@ class Runner:
             problem: Model, pruner and config.
             dataset: Its training split must fill one batch.
             strategy: "auto", "map", "vmap" or "hybrid", see programs.py.
-            max_lanes: Most lanes held at once; fewer if memory.py says that they do not fit.
+            max_lanes: Most lanes held at once by each accelerator, or by all devices of a CPU,
+                which share its memory; fewer if memory.py says that they do not fit.
             slice_seconds: About how long a slice takes: how soon a caller can react.
 
         Raises:
             ValueError: If the strategy is unknown, or `check` refuses the rest.
         """
         self.sizes = check(problem, dataset, max_lanes)
+        problem = problem._replace(config=problem.config.on(numerics.platform()))
         self.problem, self.dataset = problem, dataset
         self.max_lanes, self.slice_seconds = max_lanes, slice_seconds
         self.programs = programs.Programs(problem, strategy)
-        images = dataset.train.images
-        image = jax.ShapeDtypeStruct(images.shape[1:], images.dtype)
-        labels = dataset.train.labels
-        label = jax.ShapeDtypeStruct(labels.shape[1:], labels.dtype)
-        self._fitting = memory.lanes_per_device(problem, self.programs.strategy, image, label)
         self.data, self.test = self.programs.everywhere(training.lane_data(dataset))
+        strategy, platform = self.programs.strategy, self.programs.platform
+        self._fitting = memory.lanes_per_device(problem, strategy, self.data, self.test, platform)
         self._paces: dict[int, pace.Pace] = {}
         self._steps_per_epoch = problem.config.steps_per_epoch(len(dataset.train.labels))
 
@@ -130,10 +129,11 @@ class Runner:
     def block_size(self, count: int) -> int:
         """Lanes per block for a grid of `count`: a multiple of the devices, none without work.
 
-        At most `max_lanes`, and no more than fit the devices by the estimate of memory.py.
+        At most what `max_lanes` says, and no more than fit the devices by memory.py's estimate.
         """
         devices = self.programs.devices
-        most = max(min(self.max_lanes // devices, self._fitting), 1) * devices
+        each = self.max_lanes // devices if self.programs.platform == "cpu" else self.max_lanes
+        most = max(min(each, self._fitting), 1) * devices
         return min(most, -(-count // devices) * devices)
 
     def run(
@@ -141,6 +141,8 @@ class Runner:
         wanted: Sequence[plan.Lane],
         done: Collection[plan.Lane] = (),
         saved: Sequence[snapshots.Snapshot] = (),
+        size: int | None = None,
+        cut: int | None = None,
     ) -> "Run":
         """Runs every lane that is not done, as the caller takes events from what is returned.
 
@@ -149,6 +151,8 @@ class Runner:
             done: Lanes to leave out.
             saved: Snapshots of earlier runs of the same problem, the best first; a block whose
                 lanes are all in one of them goes on from there.
+            size: Lanes per block, a multiple of the devices; None is `block_size` of `wanted`.
+            cut: How many of them may be taken; None is all.
 
         Returns:
             An iterator of events.
@@ -156,7 +160,7 @@ class Runner:
         Raises:
             ValueError: If there is a lane that `sweep.lanes` would not make.
         """
-        return Run(self, wanted, done, saved)
+        return Run(self, wanted, done, saved, size or self.block_size(len(wanted)), cut)
 
 
 class Run(Iterator[events.Event]):
@@ -173,12 +177,14 @@ class Run(Iterator[events.Event]):
         wanted: Sequence[plan.Lane],
         done: Collection[plan.Lane],
         saved: Sequence[snapshots.Snapshot],
+        size: int,
+        cut: int | None = None,
     ):
         """Plans; nothing runs before the first event is asked for."""
         plan.check(wanted)
         self._runner, self._programs = runner, runner.programs
-        self._size = runner.block_size(len(wanted))
-        first = list(plan.blocks(wanted, set(done), self._size, runner.problem.config))
+        self._size = size
+        first = list(plan.blocks(wanted, set(done), min(cut or size, size), runner.problem.config))
         self._seconds, self._taken = 0.0, 0
         self._all = plan.lane_steps(first, runner.steps)
         self._pace, self._todo = runner.pace(self._size), collections.deque(plan.in_order(first))
@@ -281,8 +287,8 @@ class Run(Iterator[events.Event]):
         if self._running is None:
             draw = functools.partial(self._programs.initial, task)
             if pace.INITIAL not in self._pace.compiled:  # Else `begin` would compile two at once.
-                yield from self._first(pace.INITIAL, draw)
-            state = yield from self._first(pace.start_name(block.stage.kind), begin)
+                yield from self._first(pace.INITIAL, block, draw)
+            state = yield from self._first(pace.start_name(block.stage.kind), block, begin)
             self._running = resume.RunningBlock(block, 0, state, 0.0)
             del state
         if self._runner.steps(block.stage):
@@ -291,15 +297,20 @@ class Run(Iterator[events.Event]):
             yield self._progress(block, 0)
         return (yield from self._end(task))
 
-    def _first(self, program: str, call: Callable[[], _T]) -> Generator[events.Event, None, _T]:
+    def _first(
+        self, program: str, block: plan.Block, call: Callable[[], _T]
+    ) -> Generator[events.Event, None, _T]:
         """Calls; if for the first time, says so before and after, for that compiles."""
         if program in self._pace.compiled:
             return call()
-        yield events.Compiling(program)
+        yield self._compiling(program, block)
         begun = time.perf_counter()
         result: _T = jax.block_until_ready(call())
         yield self._compiled(program, time.perf_counter() - begun)
         return result
+
+    def _compiling(self, program: str, block: plan.Block) -> events.Compiling:
+        return events.Compiling(program, self._pace.compile_seconds(program, block.stage.kind))
 
     def _compiled(self, program: str, seconds: float) -> events.Compiled:
         self._pace.compiled[program] = seconds
@@ -316,7 +327,7 @@ class Run(Iterator[events.Event]):
         if any(block.lanes):
             given = (state, task, runner.data, runner.test)
             compile_it = functools.partial(self._programs.compile_finish, *given)
-            yield from self._first(pace.FINISH, compile_it)
+            yield from self._first(pace.FINISH, block, compile_it)
             begun = time.perf_counter()
             outcome = jax.device_get(self._programs.finish(*given))
             seconds = time.perf_counter() - begun
@@ -364,7 +375,7 @@ class Run(Iterator[events.Event]):
             compiles = program not in self._pace.compiled
             until = step if compiles else min(total, step + slices.get(kind, _FIRST_SLICE))
             if compiles:
-                yield events.Compiling(program)
+                yield self._compiling(program, block)
             # Its arrays are given away: if the slice fails there is nothing to snapshot.
             self._running = None
             begun = time.perf_counter()

@@ -42,6 +42,12 @@ class Ticket(NamedTuple):
     # Like masks: as many ones, where the scores are the least; None if the file does not say.
     inverse: chex.ArrayTree | None = None
 
+    def __repr__(self) -> str:
+        """What is kept of which leaves, not thousands of numbers."""
+        masks = [mask for mask in jax.tree.leaves(self.masks) if mask is not None]
+        kept, total = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
+        return f"Ticket({kept:,} of {total:,} weights kept, header {self.header})"
+
     @property
     def origin(self) -> origins.Origin:
         """The origin of the initial weights; `origin.model_of` makes a Model of it.

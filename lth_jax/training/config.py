@@ -31,6 +31,7 @@ SCHEDULES: dict[str, Schedule] = {
     "constant": lambda progress: jnp.ones_like(progress),
 }
 _MOST_EPOCHS = 100_000
+_ON_CPU = 16  # Images whose intermediate results a core's cache holds; an accelerator wants all.
 # Fields that are a name of these or a function.
 _OR_A_FUNCTION: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("perturb_optimizer", "prune_optimizer"), OPTIMIZERS),
@@ -63,7 +64,11 @@ class TrainConfig:
     prune_epochs: int = _setting(3, "P: epochs of pruning.")
     batch_size: int = _setting(128, "Images per step.")
     last_batch: bool = _setting(False, "Also take the smaller batch that an epoch ends with.")
-    microbatch: int = _setting(0, "Images per gradient, summed to a batch; 0 is the whole batch.")
+    microbatch: int = _setting(
+        0,
+        "Images per gradient, summed to a batch; 0 is the whole batch, -1 is chosen by the "
+        f"platform: {_ON_CPU} on a CPU, else the whole batch.",
+    )
     momentum: float = _setting(0.9, "Of sgd.")
     perturb_optimizer: OptimizerName | Optimizer = _setting(
         "sgd", f"Of the weights: one of {', '.join(OPTIMIZERS)}."
@@ -123,12 +128,12 @@ class TrainConfig:
             self._check(name, 0 <= value <= sys.float_info.max, "finite and at least 0")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
-        self._check("microbatch", self.microbatch >= 0, "at least 0")
-        if self.microbatch and self.batch_size % self.microbatch:
+        self._check("microbatch", self.microbatch >= -1, "at least -1")
+        if self.microbatch > 0 and self.batch_size % self.microbatch:
             raise ValueError(
                 f"microbatch must divide batch_size={self.batch_size}, got {self.microbatch}."
             )
-        if self.microbatch and self.last_batch:
+        if self.microbatch > 0 and self.last_batch:
             raise ValueError("microbatch must be 0 with last_batch=true.")
         self._check("floor", 0 <= self.floor <= 1, "in [0, 1]")
         self._check("shift_share", 0 <= self.shift_share <= 1, "in [0, 1]")
@@ -147,11 +152,23 @@ class TrainConfig:
         for name, known in _OR_A_FUNCTION.items():
             value = getattr(self, name)
             fits = callable(value) or value in known
-            self._check(name, fits, f"one of {', '.join(known)}, or a function")
+            own = " of the rate, as optax.adam" if known is OPTIMIZERS else ""
+            self._check(name, fits, f"one of {', '.join(known)}, or a function{own}")
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, optimizer in self._own_decays().items():
             unused = getattr(self, name) == defaults[name]
             self._check(name, unused, f"left alone: {optimizer} is a function and has its own")
+
+    def on(self, platform: str) -> "TrainConfig":
+        """The config with what it leaves to the platform: a microbatch of -1 is chosen.
+
+        Args:
+            platform: That trains, as "cpu", "gpu" or "tpu".
+        """
+        if self.microbatch >= 0:
+            return self
+        fits = platform == "cpu" and not self.last_batch and self.batch_size % _ON_CPU == 0
+        return dataclasses.replace(self, microbatch=_ON_CPU if fits else 0)
 
     @property
     def has_functions(self) -> bool:

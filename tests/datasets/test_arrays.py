@@ -49,6 +49,12 @@ def test_every_row_is_in_one_split_as_it_was_and_normalized_once(shape, dtype):
     np.testing.assert_allclose(normal.std(axes), 1, rtol=1e-5)
 
 
+def test_a_data_set_is_shown_by_its_shapes_and_not_by_its_numbers():
+    found = made(*drawn((5, 4), np.uint8), test=12, validation=6)
+    assert repr(found.train) == "Split(images uint8 [42, 5, 4], labels int32 [42])"
+    assert len(repr(found)) < 500 and repr(found.test) in repr(found)
+
+
 def test_moments_do_not_depend_on_the_pieces_they_are_summed_in(monkeypatch):
     images, _ = drawn((5, 4, 3), np.uint16)
     whole = arrays.moments(images)

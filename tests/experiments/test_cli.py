@@ -43,6 +43,7 @@ def refused(capsys, *argv):
         ("--seeds=4294967297", "2^32"),
         ("--seeds=2000000", "36000000 lanes"),
         ("--seed=-1", "--seed"),
+        ("--seeds=0,1", "--seeds=0,1: expected a whole number."),
         ("--batch_size=0", "batch_size"),
         ("--batch_size=1198", "1197 training images"),
         ("--train_size=1198", "train_size"),
@@ -66,11 +67,12 @@ def refused(capsys, *argv):
         ("--checkpoint_minutes=-1", "--checkpoint_minutes"),
         ("--checkpoint_minutes=nan", "--checkpoint_minutes"),
         ("--lock=break", "--lock"),
-        ("--process=0", "--distributed"),
-        ("--distributed --process=0", "go together"),
-        ("--distributed --coordinator=x --processes=2 --process=0", "HOST:PORT"),
-        ("--distributed --coordinator=x:1 --processes=2 --process=2", "--process"),
-        ("--distributed --coordinator=x:1 --processes=0 --process=0", "--processes"),
+        ("--engine=spark", "--engine=spark: expected one of local, ray"),
+        ("--ray_address=x", "--ray_address must be auto, local or HOST:PORT"),
+        ("--ray_address=x:70000", "--ray_address must be auto, local or HOST:PORT"),
+        ("--ray_cpus=0", "--ray_cpus must be at least 1"),
+        ("--ray_gpus=0.5", "--ray_gpus"),
+        ("--ray_tpus=-1", "--ray_tpus must be at least 0"),
         ("--noaugment=3", "augment"),
         ("--unknown=3", "unknown"),
         ("stray", "stray"),
@@ -149,8 +151,9 @@ def test_the_fields_of_a_nested_config_are_flags():
         ("--rate=-1", "--rate must be at least 0, got -1.0."),
         ("--rate=11", "--seeds and --rate do not fit, norm is fine."),
         ("--norm=l3", "--norm=l3: expected one of l1, l2."),
-        ("--train=1", "Unknown command line flag 'train'"),
-        ("--rate=fast", "--rate=fast: could not convert string to float: 'fast'."),
+        ("--train=1", "Unknown command line flag 'train'. --help lists all flags."),
+        ("--rats=1", "Unknown command line flag 'rats'. Did you mean: rate? --help lists"),
+        ("--rate=fast", "--rate=fast: expected a number."),
     ],
 )
 def test_what_a_check_refuses_is_told_with_the_names_of_flags(argv, said):
@@ -242,7 +245,7 @@ def test_settings_that_are_no_places_are_in_a_folders_identity():
         "show_pruned",
         "tensorboard",
     }
-    places |= {"distributed", "coordinator", "processes", "process"}
+    places |= {"engine", "ray_address", "ray_cpus", "ray_gpus", "ray_tpus"}
     settings = set(image_flags.Config().make_study("any", print).settings)
     assert not settings & (axes | places)
     assert settings | axes | places == set(flags.of([image_flags.Config()]))

@@ -45,6 +45,28 @@ def test_a_line_says_what_is_known():
     assert status.short() == "table and plots, 12/12 lanes, best 87.5 %, 1,500 steps/s"
 
 
+def test_the_time_left_waits_while_something_compiles_longer_than_was_foreseen():
+    clock = [0.0]
+    status = display.Status(lambda: clock[0])
+
+    def after(seconds):
+        clock[0] += seconds
+        return status.short().split(", ")[-2]
+
+    status.take(SLICE)  # 30 s are left.
+    assert after(4) == "about 26 s left"
+    status.take(sweep.Compiling("start_prune", 3.0))
+    assert after(3) == "about 23 s left"
+    assert after(50) == "about 23 s left"
+    status.take(sweep.Compiled("start_prune", 53.0))
+    assert after(0) == after(0) == "about 23 s left"
+    status.take(sweep.Compiling("advance_prune", 10.0))
+    assert after(9) == "about 14 s left"
+    status.take(sweep.Compiled("advance_prune", 9.0))
+    status.take(SLICE)
+    assert after(5) == "about 25 s left"
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.4, "0 s"), (89, "89 s"), (100, "2 min"), (5300, "88 min"), (9000, "2.5 h")],

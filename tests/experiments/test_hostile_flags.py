@@ -64,7 +64,8 @@ def fields():
         "mirror",
         "dataset",
         "offline",
-        "distributed",
+        "engine",
+        "ray_address",
         "lock",
         "progress",
     )

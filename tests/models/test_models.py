@@ -209,6 +209,13 @@ def test_a_switch_that_is_no_argument_is_refused(switch):
         models.from_flax(Learning(), jnp.zeros((8, 5)), switch=switch)
 
 
+def test_a_class_in_place_of_a_module_and_a_shape_in_place_of_an_array_are_refused():
+    with pytest.raises(ValueError, match=r"^module must be .* as Net\(\) is, got the class Frozen"):
+        models.from_flax(Frozen, jnp.zeros((8, 5)))
+    with pytest.raises(ValueError, match=r"^example must be an array .*, got \(8, 5\)"):
+        models.from_flax(Frozen(), (8, 5))
+
+
 @pytest.mark.parametrize("classes", [0, -1, 1.5, True, "ten"])
 def test_a_number_of_classes_is_an_integer_above_0(classes):
     with pytest.raises(ValueError, match="^classes must be an integer >= 1, got"):

@@ -277,5 +277,5 @@ def test_a_module_made_with_its_state_is_the_same_model():
 def test_without_equinox_there_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "lth_jax.models.equinox", None)
     monkeypatch.delattr(models, "equinox")
-    with pytest.raises(ImportError, match="^equinox is not installed, and only from_equinox"):
+    with pytest.raises(ImportError, match="^equinox is not installed, .*: pip install equinox"):
         models.from_equinox(EquinoxParts)

@@ -48,7 +48,7 @@ def test_the_folders_of_the_studies_are_pinned(name, plain, changed, monkeypatch
         return digits._replace(name=name, train_size=train_size or 0)
 
     monkeypatch.setattr(datasets, "load", any_data)
-    monkeypatch.setattr(programs, "strategy_for", lambda strategy: "map")
+    monkeypatch.setattr(programs, "strategy_for", lambda *_: "map")
 
     def identity(**changed):
         return flags.replace(config, **changed).make_study("any", print).identity

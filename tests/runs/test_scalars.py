@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_line(tmp_path):
 
 def test_without_tensorboardx_there_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ValueError, match=r"which is not installed: pip install 'lth-jax\["):
+    with pytest.raises(ValueError, match=r"which is not installed: pip install tensorboardX"):
         scalars.check()
 
 

@@ -11,29 +11,46 @@ import tiny
 from lth_jax import pruners, sweep, training
 from lth_jax.models import linen
 from lth_jax.models.networks import conv
-from lth_jax.sweep import memory
+from lth_jax.sweep import lowering, memory
+from lth_jax.training import methods, scoring
 
-IMAGE = jax.ShapeDtypeStruct((8, 8, 1), jnp.uint8)
+DATA = lowering.data_shapes(128, 32, (8, 8, 1))
+TEST = scoring.chunk_shapes(32, (8, 8, 1))
 WEIGHTS = sum(tiny.SIZES)
+# joint, the largest: w_0 (here and in the ball), weights, scores and two momenta are floats, the
+# mask bytes; two radii (in both), two hints of two floats, three entries of the curve and of the
+# losses, the divergence. What is left are counters.
+STATE = WEIGHTS * (6 * 4 + 1) + 2 * 2 * 4 + 2 * 2 * 4 + 2 * 3 * 4 + 4
+
+
+def bytes_of(tree):
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def test_a_lane_is_counted_by_hand():
-    # joint, the largest: w_0 (here and in the ball), weights, scores and two momenta are floats,
-    # the mask bytes; two radii (in both), two hints of two floats, three entries of the curve and
-    # of the losses, the divergence. What is left are counters.
-    state = WEIGHTS * (6 * 4 + 1)
-    small = 2 * 2 * 4 + 2 * 2 * 4 + 2 * 3 * 4 + 4
-    found = memory.lane_bytes(tiny.problem(), "map", IMAGE)
-    floor = 2 * (state + small) + 2 * WEIGHTS * 4
-    assert floor <= found <= floor + 50
+    found = memory.of_run(tiny.problem(), "map", DATA, TEST, "cpu")
+    floor = 2 * STATE + 2 * WEIGHTS * 4
+    assert floor <= found.lane <= floor + 50
+    # The scores of a chunk of 32 images, which are fewer bytes than a step's.
+    scored = memory.of_scoring(tiny.problem(), "map", DATA, TEST)
+    assert scored.lane == WEIGHTS * (2 * 4 + 4 + 4 + 1)
+    assert bytes_of((DATA, TEST)) < scored.fixed < found.fixed
 
 
 def test_the_optimizers_state_is_counted():
-    plain = memory.lane_bytes(tiny.problem(), "map", IMAGE)
+    plain = memory.of_run(tiny.problem(), "map", DATA, TEST, "cpu").lane
     config = dataclasses.replace(tiny.CONFIG, perturb_optimizer="adam", prune_optimizer="lion")
-    found = memory.lane_bytes(tiny.problem(config), "map", IMAGE)
+    found = memory.of_run(tiny.problem(config), "map", DATA, TEST, "cpu").lane
     # Adam has two moments where SGD has one, lion has one; each has a counter more.
     assert 2 * WEIGHTS * 4 <= found - plain <= 2 * WEIGHTS * 4 + 50
+
+
+def test_results_are_alive_until_they_were_used():
+    def chain(x):
+        doubled = 2 * x
+        return (doubled + 1) * jnp.sin(doubled + 2)  # Five, of which three at once.
+
+    assert memory.most_alive(jax.make_jaxpr(chain)(jnp.zeros(100))) == 3 * 400
 
 
 def test_one_lane_is_refused_only_where_it_cannot_fit(monkeypatch):
@@ -48,11 +65,22 @@ def test_one_lane_is_refused_only_where_it_cannot_fit(monkeypatch):
 
 
 def test_lanes_that_step_together_also_hold_what_a_step_makes():
-    alone = memory.lane_bytes(tiny.problem(), "map", IMAGE)
-    together = memory.lane_bytes(tiny.problem(), "vmap", IMAGE)
-    batch = tiny.CONFIG.batch_size
-    activations = batch * (64 + 16 + 16 + 10) * 4
-    assert together >= alone + WEIGHTS * 4 + activations
+    found = memory.of_training(tiny.problem(), methods.JOINT, "vmap", DATA, "gpu")
+    images = 32 * 64 * 4
+    assert found.fixed == bytes_of(DATA)
+    # Images, hidden units, gradients and network at the least, ten times as much at most.
+    assert images + 2 * WEIGHTS * 4 < found.lane - STATE < 10 * (images + 2 * WEIGHTS * 4)
+    padded = memory.of_training(tiny.problem(), methods.JOINT, "vmap", DATA, "tpu")
+    assert padded.fixed == found.fixed and padded.lane > found.lane
+
+
+def test_scoring_counts_where_it_takes_more_than_training():
+    many = lowering.data_shapes(128, 500, (8, 8, 1))
+    config = dataclasses.replace(tiny.CONFIG, microbatch=1)
+    found = memory.of_training(tiny.problem(config), methods.JOINT, "vmap", many, "gpu")
+    assert found.lane - STATE > 500 * 64 * 4
+    few = memory.of_training(tiny.problem(config), methods.JOINT, "vmap", DATA, "gpu")
+    assert few.lane < found.lane
 
 
 @pytest.mark.slow
@@ -60,23 +88,35 @@ def test_convolutions_that_lanes_go_through_in_turn_are_not_counted_by_lane():
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
     model = linen.from_flax(conv.ConvNet(2, width=1 / 8), image)
     problem = training.Problem(model, pruners.edge_popup(), tiny.CONFIG)
-    sizes = training.lane_shapes(problem)
-    weights = sum(leaf.size for leaf in jax.tree.leaves(sizes.weights)) * 4
-    alone, in_turn, together = (
-        memory.lane_bytes(problem, strategy, IMAGE) for strategy in ("map", "hybrid", "vmap")
+    weights = bytes_of(training.lane_shapes(problem).weights)
+    mapped, in_turn, together = (
+        memory.of_training(problem, methods.JOINT, strategy, DATA, "gpu")
+        for strategy in ("map", "hybrid", "vmap")
     )
-    assert in_turn == alone + 2 * weights < together
-    dense = (memory.lane_bytes(tiny.problem(), strategy, IMAGE) for strategy in ("hybrid", "vmap"))
-    assert len({*dense}) == 1
+    assert in_turn.lane == mapped.lane // 2 + 2 * weights < together.lane
+    assert in_turn.fixed == mapped.fixed > together.fixed == bytes_of(DATA)
+    dense = {
+        memory.of_training(tiny.problem(), methods.JOINT, strategy, DATA, "gpu")
+        for strategy in ("hybrid", "vmap")
+    }
+    assert len(dense) == 1
 
 
 @pytest.mark.parametrize(("fitting", "expected"), [(100, 16), (3, 6), (1, 2)])
 def test_blocks_hold_no_more_lanes_than_fit(monkeypatch, fitting, expected):
-    lane = memory.lane_bytes(tiny.problem(), "map", IMAGE)
-    monkeypatch.setattr(memory, "device_bytes", lambda: int(2 * lane * (fitting + 0.5)))
+    found = memory.of_run(tiny.problem(), "map", *training.lane_data(tiny.dataset()), "cpu")
+    there = int(2 * (found.fixed + found.lane * (fitting + 0.5)))
+    monkeypatch.setattr(memory, "device_bytes", lambda: there)
     runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
     assert jax.local_device_count() == 2
     assert runner.block_size(100) == expected
+
+
+def test_each_accelerator_holds_as_many_lanes_as_a_whole_cpu(monkeypatch):
+    runner = sweep.Runner(tiny.problem(), tiny.dataset(), "map", max_lanes=16)
+    assert runner.block_size(100) == 16
+    monkeypatch.setattr(runner.programs, "platform", "gpu")
+    assert runner.block_size(100) == 32
 
 
 def test_a_lane_that_does_not_fit_is_tried_alone(monkeypatch):

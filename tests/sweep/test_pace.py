@@ -126,6 +126,8 @@ def test_a_run_tells_what_it_compiles_its_lanes_and_the_time_left():
     about = [e.program for e in events if isinstance(e, sweep.Compiling)]
     assert about == ["initial", "start_joint", "advance_joint", "finish"]
     assert [e.program for e in events if isinstance(e, sweep.Compiled)] == about
+    foreseen = [e.expected for e in events if isinstance(e, sweep.Compiling)]
+    assert foreseen[:-1] == [0.0] * 3 and foreseen[-1] > 0  # Nothing alike was known before.
     assert all(e.seconds > 0 for e in events if isinstance(e, sweep.Compiled))
     slices = [e for e in events if isinstance(e, sweep.Progress)]
     assert slices[0].left is None and slices[-1].left >= 0

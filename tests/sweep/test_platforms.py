@@ -160,3 +160,16 @@ def test_shapes_are_those_of_what_a_runner_passes():
     made = programs.Programs(tiny.problem(), "map")
     with pytest.raises(ValueError, match="multiple of"):
         lowering.advance_arguments(made, methods.PRUNE, made.devices + 1, found)
+
+
+def test_a_microbatch_may_be_left_to_the_platform():
+    chosen = dataclasses.replace(tiny.CONFIG, microbatch=-1)
+    assert chosen.on("cpu") == dataclasses.replace(tiny.CONFIG, microbatch=16)
+    assert chosen.on("gpu") == chosen.on("tpu") == tiny.CONFIG
+    odd = dataclasses.replace(chosen, batch_size=20)
+    assert odd.on("cpu").microbatch == 0  # 16 does not divide it.
+    last = dataclasses.replace(chosen, last_batch=True)
+    assert last.on("cpu").microbatch == 0
+    own = dataclasses.replace(tiny.CONFIG, microbatch=8)
+    assert own.on("gpu") is own.on("cpu") is own
+    assert programs.Programs(tiny.problem(chosen), "map").problem.config.microbatch == 16

@@ -321,6 +321,12 @@ def test_only_nested_dicts_by_names_of_text_are_written(tmp_path, tree):
     assert not (tmp_path / "a").exists()
 
 
+def test_a_ticket_is_shown_by_what_it_keeps_and_not_by_its_numbers():
+    shown = repr(tickets.load(FIXTURES / "uniform.ticket"))
+    assert shown.startswith("Ticket(") and " weights kept, header {" in shown
+    assert "array(" not in shown
+
+
 def test_the_name_that_safetensors_reserves_is_not_exported(tmp_path):
     with pytest.raises(ValueError, match="__metadata__"):
         tickets.export(tmp_path / "a", {"__metadata__": np.zeros(3, np.float32)})

@@ -190,7 +190,11 @@ def test_a_config_names_its_functions_and_says_which_decay_is_not_used():
     ("change", "message"),
     [
         ({"perturb_optimizer": "adagrad"}, "perturb_optimizer must be one of sgd, adam"),
-        ({"prune_optimizer": 3}, "prune_optimizer must be one of .* or a function, got 3"),
+        (
+            {"prune_optimizer": 3},
+            "prune_optimizer must be one of .* or a function of the rate, .*got 3",
+        ),
+        ({"prune_schedule": 3}, "prune_schedule must be one of .* or a function, got 3"),
         (
             {"prune_optimizer": optax.adam, "prune_decay": 0.1},
             "prune_decay must be left alone: prune_optimizer is a function .* got 0.1",

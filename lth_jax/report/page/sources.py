@@ -58,8 +58,8 @@ def _of_folder(place: pathlib.Path) -> Source:
         study = config.get("study")
         raise errors.InputError(f"{place}: holds the study {study!r}, which trains no lanes.")
     rows: dict[Any, dict[str, Any]] = {}
-    # Processes that share a folder write a file each until all have ended.
-    for part in (place / runs.RESULTS, *sorted(place.glob(results.PARTS))):
+    # Rows that were finished before their turn stand aside until the grid is done.
+    for part in (place / runs.RESULTS, *sorted(place.glob(results.ASIDE))):
         for row in results.read(part, made_by)[0]:
             rows.setdefault(runs.lane_of(row), row)
     return Source(str(place), config, list(rows.values()), [], place)
