@@ -50,7 +50,7 @@ def iterand(
         chance: In [0, 1].
 
     Returns:
-        A Pruner. Where steps of several lanes are batched (vmap) each draws in every step.
+        A Pruner.
 
     Raises:
         ValueError: If every or chance is out of range; see `edge_popup`.

@@ -1,7 +1,7 @@
 """How jobs are dealt to workers that come and go, on a cluster that is made up: no Ray needed."""
 
 import collections
-import functools
+import itertools
 import types
 
 import pytest
@@ -25,15 +25,29 @@ class RayTaskError(RayError):
         self.cause = cause
 
 
+class Answer:
+    def __init__(self, result=None, error=None):
+        self.result, self.error = result, error
+
+    def get(self):
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
 class Actor:
-    """Calls are made when they are asked for, in order; a worker that is lost answers no more."""
+    """Calls are made at once and in order; a worker that is lost answers no more."""
 
     def __init__(self, cluster):
         self.cluster, self.alive, self.events = cluster, True, iter(())
 
     def __getattr__(self, name):
         def remote(*given):
-            return functools.partial(self.answer, name, *given)
+            try:
+                result = self.answer(name, *given)
+            except RayError as error:
+                return Answer(error=error)
+            return Answer(result)
 
         return types.SimpleNamespace(remote=remote)
 
@@ -58,13 +72,14 @@ class Actor:
         for self.steps, lane in enumerate(left, 1):
             yield sweep.Progress("prune", self.steps, len(left), 1.0)
             self.cluster.at(self, lane)
+            self.cluster.ran.append(lane)
             yield sweep.Finished(lane, {}, (), (), (), ())
 
 
 class Cluster:
     def __init__(self, room=2, at=lambda actor, lane: None):
         self.slots, self.at, self.spare = room, at, None
-        self.begun, self.told, self.most, self.actors = [], [], 0, []
+        self.begun, self.told, self.ran, self.most, self.actors = [], [], [], 0, []
         self.environment, self.tell, self.check = {"devices": 1}, self.told.append, lambda about: 0
         self.devices, self.ray = room, self
         self.exceptions = types.SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
@@ -87,7 +102,7 @@ class Cluster:
         return asked[:1], []
 
     def get(self, asked, timeout=None):
-        return [call() for call in asked] if isinstance(asked, list) else asked()
+        return [one.get() for one in asked] if isinstance(asked, list) else asked.get()
 
 
 def started(cluster, minutes=0.0):
@@ -144,17 +159,13 @@ def test_what_a_worker_refuses_is_told_as_if_it_were_here():
         list(started(Cluster(at=at)))
 
 
-def test_stopping_saves_what_runs_and_loses_no_lane():
+@pytest.mark.parametrize("count", range(1, 40))
+def test_stopping_at_any_moment_saves_what_runs_and_loses_no_lane(count):
     cluster = Cluster()
-    running, done = started(cluster, minutes=1.0), []
-    for _, item in running:
-        if isinstance(item, sweep.Finished):
-            done.append(item.lane)
-        if len(done) == 3:
-            break
-    stopped = list(running.stop())
-    done += [item.lane for _, item in stopped if isinstance(item, sweep.Finished)]
-    assert len({*done}) == len(done) >= 3
+    running = started(cluster, minutes=1.0)
+    items = list(itertools.islice(iter(running), count)) + (stopped := list(running.stop()))
+    done = [item.lane for _, item in items if isinstance(item, sweep.Finished)]
+    assert sorted(done, key=str) == sorted(cluster.ran, key=str)
     assert [job.place for job, item in stopped if isinstance(item, snapshots.Snapshot)]
     running.close()
     assert not any(actor.alive for actor in cluster.actors)
