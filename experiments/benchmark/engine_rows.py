@@ -20,7 +20,7 @@ from experiments.benchmark import measure, processes
 from lth_jax import models, study, sweep, training
 from lth_jax.runs import engines
 
-LANES, IMAGES, EPOCHS = 32, 6_400, 115  # 184,000 lane steps of LeNet-300-100
+LANES, IMAGES, EPOCHS = 32, 6_400, 60  # 96,000 lane steps of LeNet-300-100
 
 
 def _engines(group: measure.Group, rounds: int) -> list[measure.Row]:

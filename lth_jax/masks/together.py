@@ -69,7 +69,7 @@ def masks_and_hints(
         step = functools.partial(threshold.narrowed, dtype=dtype, ends=ends, where=_NINE)
         after = jax.vmap(step)(state, reaching, counts)
         going = unfinished(state, counts)
-        # What has ended stays: a pass more would lead a search for no key at all astray.
+        # What has ended stays: masks would be as exact, but a search for no key would begin anew.
         kept_on: threshold.Search = jax.tree.map(
             lambda new, old: jnp.where(going if new.ndim == 1 else going[:, None], new, old),
             after,
