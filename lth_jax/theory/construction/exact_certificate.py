@@ -61,10 +61,10 @@ def farthest(weights: Any, masks: Any, candidates: Any) -> Fraction:
     largest = 0
     for name, block in masks.items():
         for leaf, kept in block.items():
-            moved, drawn = (
-                integers(np.asarray(t[name][leaf])[kept]) for t in (weights, candidates)
-            )
-            largest = max(largest, np.abs(moved - drawn).max(initial=0))
+            moved, drawn = (np.asarray(tree[name][leaf])[kept] for tree in (weights, candidates))
+            where = moved != drawn
+            distances = np.abs(integers(moved[where]) - integers(drawn[where]))
+            largest = max(largest, distances.max(initial=0))
     return Fraction(largest, 2**_UNIT)
 
 
