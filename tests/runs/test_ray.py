@@ -109,7 +109,8 @@ def lines(process, word):
 
 
 def ended(process):
-    told = [line for line in process.stdout if line.startswith("told")]
+    """What was told of losses; that a worker is waited for may be told on a busy machine."""
+    told = [line for line in process.stdout if line.startswith("told") and "lost" in line]
     assert process.wait() == 0, process.stderr.read()
     assert "Traceback" not in process.stderr.read()
     return told
@@ -177,10 +178,10 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
         assert len(before) >= 2 + number
         with drive(tmp_path, place, **engine) as process:
             for line in process.stdout:
-                assert not line.startswith("told")
+                assert "lost" not in line
                 if line.startswith("steps"):
                     whole = int(line.split()[2])
-                elif number == 0:
+                elif number == 0 and line.startswith("lane"):
                     os.kill(process.pid, signal.SIGKILL)
                     break
         assert before < kept(tmp_path)
