@@ -222,13 +222,16 @@ class Study:
     def _connect(
         self, engine: engines.Engine | Literal["local", "ray"], strategy: sweep.Strategy
     ) -> programs.Chosen:
-        """Finds what runs the lanes; its platform says what an automatic strategy is."""
+        """Finds what runs the lanes; its platform says what is left to the platform."""
         engine = engine if isinstance(engine, engines.Engine) else engines.Engine(engine)
         self._cluster: ray_cluster.Cluster | None = None
         if engine.engine == "local":
-            return programs.strategy_for(strategy)
-        self._cluster = ray_cluster.Cluster(engine, self._tell)
-        return programs.strategy_for(strategy, self._cluster.platform)
+            platform = numerics.platform()
+        else:
+            self._cluster = ray_cluster.Cluster(engine, self._tell)
+            platform = self._cluster.platform
+        self.problem = self.problem._replace(config=self.problem.config.on(platform))
+        return programs.strategy_for(strategy, platform)
 
     def _tell_doubts(self, sizes: training.Initial) -> None:
         """Warns of kernels that a pruner which goes by names takes for others than the model."""
