@@ -199,7 +199,7 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
     "given, said",
     [
         ({"ray_address": "127.0.0.2:9"}, "--ray_address: no cluster at 127.0.0.2:9: Connection"),
-        ({"ray_gpus": "1"}, "ask for 1 CPU, 1 GPU on one node; those of the cluster have: 0 CPU"),
+        ({"ray_gpus": "1"}, "ask for 1 CPU, 1 GPU on one node; those of the cluster have: "),
         ({"XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}, "differ: xla_flags [] and ['--xla_cpu"),
     ],
 )
