@@ -15,6 +15,7 @@ jit-compiled XLA on the same core (0.15 against 1.5 µs for a row of 64), and it
 import concurrent.futures
 import functools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from lth_jax.theory.subset_sum import fixed
 
 # Keys per block and thread: with fewer the calls dominate, with more the caches overflow.
-CHUNK_KEYS = 1 << 16
+CHUNK_KEYS = 1 << 17
 BYTES_PER_KEY = 96  # What one key costs in all its temporaries, rounded up.
 _LABELS = 6  # Low bits: five of size, one of half.
 _SIZE = (1 << 5) - 1
@@ -35,6 +36,8 @@ _LONGEST = 1 << 11  # From here on merges of blocks cost as much as they save.
 
 
 Integers = npt.NDArray[np.int64]
+
+_CORES = threading.Lock()  # Held by the search that has them: two at once share caches badly.
 
 
 class Nearest(NamedTuple):
@@ -244,7 +247,7 @@ def in_chunks(
             gap[block], subset[block] = kernel(p.rows(block), work[:, : block.stop - start])
 
     if m > rows:
-        with concurrent.futures.ThreadPoolExecutor(threads()) as pool:
+        with _CORES, concurrent.futures.ThreadPoolExecutor(threads()) as pool:
             list(pool.map(run, range(threads())))
     else:
         run(0)
