@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from concurrent import futures
 from fractions import Fraction
 
 import numpy as np
@@ -287,3 +288,11 @@ def test_peak_densities_agree_where_their_formulas_meet():
 def test_values_that_do_not_fit_are_refused(call):
     with pytest.raises(ValueError, match="expected"):
         call()
+
+
+def test_threads_may_ask_for_a_bound_at_once():
+    asked = [(n, 1e-3 + 1e-5 * k, 1e-3) for k in range(8) for n in (30, 3)]
+    with futures.ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda a: bounds.fixed_target_failure(*a), asked * 4))
+    recursion._remembered.cache_clear()
+    assert found == [bounds.fixed_target_failure(*a) for a in asked] * 4

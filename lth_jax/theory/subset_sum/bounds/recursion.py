@@ -50,6 +50,7 @@ proof.
 import functools
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -104,14 +105,16 @@ def _failures(eta: float, eps: float) -> Iterator[float]:
 
 
 class _Remembered:
-    """The numbers of an endless iterator, each computed once."""
+    """The numbers of an endless iterator, each computed once, whichever thread asks."""
 
     def __init__(self, numbers: Iterator[float]) -> None:
         self.numbers, self.known = numbers, list[float]()
+        self._lock = threading.Lock()
 
     def __getitem__(self, n: int) -> float:
-        while len(self.known) <= n:
-            self.known.append(next(self.numbers))
+        with self._lock:
+            while len(self.known) <= n:
+                self.known.append(next(self.numbers))
         return self.known[n]
 
 
