@@ -6,7 +6,8 @@ A row's `ratio` is the peer's time over ours: medians over rounds in which all t
 after a round of warming up; compiling is told apart. Else it is said here: a checkpoint's time is
 measured and set against the interval between two; starts are not warmed up; growth takes the least
 of five, and its peer is what linear growth would take; a warm selection's first three searches do
-not count. Our dense step is the stage `perturb` at ε = ∞, its ball included. PyTorch runs eagerly.
+not count. Our dense step is the stage `perturb` at ε = ∞, its ball included. PyTorch runs eagerly
+and by torch.compile (the latter where there is a C++ compiler), the faster counts.
 The row on Ray is measured once, minutes long, and is skipped without the extra `ray`.
 Rows against PyTorch need the extra `benchmark` and are skipped without it.
 

@@ -2,7 +2,8 @@
 
 Written from the papers' descriptions: edge-popup (Ramanujan et al. 2020) finds its mask in every
 forward pass by a full sort, as its authors do, or by kthvalue; dense training of the same nets
-(LeNet-300-100; Conv-2 to Conv-8 of Frankle & Carbin 2019), without biases.
+(LeNet-300-100; Conv-2 to Conv-8 of Frankle & Carbin 2019), without biases. Each eagerly and with the
+loss by torch.compile, where there is the C++ compiler that it calls.
 
     python -m experiments.benchmark.torch_peers THREADS < requests
 """
@@ -10,6 +11,7 @@ forward pass by a full sort, as its authors do, or by kthvalue; dense training o
 import functools
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ SIZES = {"lenet": (25_600, 28, 1)} | dict.fromkeys(
     ("conv2", "conv4", "conv6", "conv8", "resnet20", "resnet18"), (5_120, 32, 3)
 )
 BATCH = 128
+CAN_COMPILE = any(map(shutil.which, ("g++", "clang++")))
 
 
 def start(threads: int) -> processes.Process:
@@ -84,7 +87,9 @@ def shapes(net: str, width: float = 1) -> tuple[list[tuple[int, ...]], list[tupl
 
 
 @functools.cache
-def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> Callable[[], None]:
+def _stepper(
+    net: str, how: str, channels_last: bool, compiled: bool, sparsity: float = 0.5
+) -> Callable[[], None]:
     """A function that takes one training step of a net."""
     import torch
     from torch.nn import functional as nn
@@ -108,7 +113,7 @@ def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> 
         weight, scores, mask = layer
         return weight if how == "dense" else weight * mask(scores.abs())
 
-    def logits(x: Any) -> Any:
+    def loss_of(x: Any, labels: Any) -> Any:
         for index, layer in enumerate(layers[: len(convs)]):
             x = nn.relu(nn.conv2d(x, weight_of(layer), padding=1))
             if index % 2:
@@ -116,8 +121,10 @@ def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> 
         x = x.flatten(1)
         for layer in layers[len(convs) : -1]:
             x = nn.relu(nn.linear(x, weight_of(layer)))
-        return nn.linear(x, weight_of(layers[-1]))
+        return nn.cross_entropy(nn.linear(x, weight_of(layers[-1])), labels)
 
+    if compiled:
+        loss_of = torch.compile(loss_of)
     rate, decay = (0.01, 0.0) if how == "dense" else (0.1, 1e-4)
     optimizer = torch.optim.SGD(moving, lr=rate, momentum=0.9, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
@@ -135,7 +142,7 @@ def _stepper(net: str, how: str, channels_last: bool, sparsity: float = 0.5) -> 
         rows = order[first : first + BATCH]
         x = (images[rows].float() - 127.5) / 74.0
         x = x.permute(0, 3, 1, 2) if channels_last else x
-        loss = nn.cross_entropy(logits(x), labels[rows])
+        loss = loss_of(x, labels[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -167,7 +174,7 @@ def _select(path: str, how: str, kept: int) -> float:
 
 
 def _answer(request: dict[str, Any]) -> float:
-    """Milliseconds of one step {net, how, channels_last, steps} or selection {path, how, kept}."""
+    """Milliseconds of one step {net, how, channels_last, compiled, steps} or selection {path, how, kept}."""
     if "path" in request:
         return _select(**request)
     steps = request.pop("steps")

@@ -3,7 +3,8 @@
 Under a plain vmap every tensor's search is a loop that lasts as long as its slowest lane, and what
 is rare, ties and a sample for a start, always runs. A loop whose length only the data say costs a
 GPU a wait for the host at every pass. Here the first passes are of a fixed number, and one question
-to all lanes decides whether any search has to go on or has to break ties.
+to all lanes decides whether any search has to go on, or ended at a tie; there, another one decides
+whether ties have to be broken.
 """
 
 import functools
@@ -80,20 +81,26 @@ def masks_and_hints(
     for _ in range(_PASSES):
         state = narrow(state)
 
-    def plain() -> tuple[_Masks, jax.Array]:
-        reached = state[0]
-        return [[k >= t for k in group] for group, t in zip(keys, reached, strict=True)], reached
+    def plain(reached: jax.Array) -> _Masks:
+        return [[k >= t for k in group] for group, t in zip(keys, reached, strict=True)]
 
     def thorough() -> tuple[_Masks, jax.Array]:
         last = lax.while_loop(
             lambda s: shards.of_any_lane(jnp.any(unfinished(s, counts))), narrow, state
         )
         reached, _, above, _, _ = last
-        found = zip(keys, reached, above, counts, strict=True)
-        return [_with_ties(*each) for each in found], reached
+
+        def with_ties() -> _Masks:
+            found = zip(keys, reached, above, counts, strict=True)
+            return [_with_ties(*each) for each in found]
+
+        tied = shards.of_any_lane(jnp.any(above != counts))
+        return lax.cond(tied, with_ties, lambda: plain(reached)), reached
 
     more = jnp.any(unfinished(state, counts) | (state[2] != counts))
-    masks, reached = lax.cond(shards.of_any_lane(more), thorough, plain)
+    masks, reached = lax.cond(
+        shards.of_any_lane(more), thorough, lambda: (plain(state[0]), state[0])
+    )
     after = jax.vmap(functools.partial(threshold.next_hint, dtype=dtype))(reached, hint)
     return masks, list(after)
 

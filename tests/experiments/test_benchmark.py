@@ -96,6 +96,26 @@ def test_the_peer_keeps_the_top_scores_and_passes_the_gradient(how):
     np.testing.assert_array_equal(scores.grad.numpy(), weights.numpy())
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Of torch's own.
+@pytest.mark.parametrize("how", ["sort", "kthvalue"])
+def test_the_compiled_peer_takes_the_step_of_the_eager_one(how):
+    torch = pytest.importorskip("torch")
+    if not torch_peers.CAN_COMPILE:
+        pytest.skip("there is no C++ compiler")
+    random = np.random.default_rng(0)
+    weights = torch.from_numpy(random.normal(size=(7, 11)).astype(np.float32))
+    mask = torch_peers._masked(torch, how, 30)
+
+    def gradient(compiled):
+        scores = torch.linspace(-1, 1, 77).reshape(7, 11).requires_grad_()
+        loss_of = lambda s: (weights * mask(s.abs())).square().sum()  # noqa: E731
+        (torch.compile(loss_of) if compiled else loss_of)(scores).backward()
+        return scores.grad.numpy()
+
+    np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-6)
+
+
 def test_without_an_accelerator_one_line_says_so(capsys):
     assert cli.main(command.run, command.Config(), "", ["--only=accelerator/conv2/8_lanes/*"]) == 2
     error = capsys.readouterr().err
