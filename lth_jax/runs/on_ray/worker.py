@@ -1,5 +1,6 @@
 """A process of the cluster: it runs one job after the other and gives one event at a time."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -43,7 +44,14 @@ class Worker:
     """An actor; its calls are made in order."""
 
     def __init__(self, cpu_devices: int, switches: Mapping[str, Any]):
-        """Sets JAX up as the driver has it: its process has no other use, and no backend yet."""
+        """Sets JAX up as the driver has it: its process has no other use, and no backend yet.
+
+        Args:
+            cpu_devices: Of JAX, and threads of XLA: as many CPUs as Ray keeps for this process. By
+                default XLA takes a thread per core, in each of the processes that share a node.
+            switches: From `switches`.
+        """
+        os.environ.setdefault("NPROC", str(cpu_devices))
         set_jax: Callable[[str, Any], None] = jax.config.update
         for name, value in {"jax_num_cpu_devices": cpu_devices, **switches}.items():
             set_jax(name, value)
