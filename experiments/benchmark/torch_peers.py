@@ -2,8 +2,8 @@
 
 Written from the papers' descriptions: edge-popup (Ramanujan et al. 2020) finds its mask in every
 forward pass by a full sort, as its authors do, or by kthvalue; dense training of the same nets
-(LeNet-300-100; Conv-2 to Conv-8 of Frankle & Carbin 2019), without biases. Each eagerly and with the
-loss by torch.compile, where there is the C++ compiler that it calls.
+(LeNet-300-100; Conv-2 to Conv-8 of Frankle & Carbin 2019), without biases. Each eagerly, and with
+the loss by torch.compile where there is the C++ compiler that it calls.
 
     python -m experiments.benchmark.torch_peers THREADS < requests
 """
@@ -174,7 +174,10 @@ def _select(path: str, how: str, kept: int) -> float:
 
 
 def _answer(request: dict[str, Any]) -> float:
-    """Milliseconds of one step {net, how, channels_last, compiled, steps} or selection {path, how, kept}."""
+    """Milliseconds of a step {net, how, channels_last, compiled, steps}; else of a selection.
+
+    A selection is {path, how, kept}.
+    """
     if "path" in request:
         return _select(**request)
     steps = request.pop("steps")
