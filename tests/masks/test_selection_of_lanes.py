@@ -78,5 +78,14 @@ def test_any_hint_gives_the_same_masks():
     hints = np.array([(v, r) for v in values for r in [0.0, 1.0, -1.0, np.nan, np.inf, 3e38]], "f4")
     scores = ADVERSARIES["towers"]
     find = jax.jit(together(selection.topk_mask_and_threshold, in_axes=(None, None, 0)))
-    masks, _ = find(scores, N // 2, hints)
+    masks, after = find(scores, N // 2, hints)
     assert (np.asarray(masks) == oracle(scores, N // 2)).all()
+    assert np.isfinite(after).all()  # Else every later search would begin anew.
+
+
+@pytest.mark.slow
+def test_ties_are_broken_where_no_search_needs_another_pass():
+    find = jax.jit(together(selection.topk_mask, in_axes=(None, 0, None)))
+    kept = np.arange(N + 1, dtype=np.int32)
+    masks = find(jnp.zeros(N), kept, jnp.array([0.0, 1e-45]))  # Two passes find the tie.
+    np.testing.assert_array_equal(masks, [oracle(np.zeros(N), count) for count in kept])

@@ -1,5 +1,6 @@
 """A real Ray cluster of several nodes on this machine: the rows of one process, whoever is lost."""
 
+import collections
 import contextlib
 import importlib.util
 import os
@@ -169,8 +170,10 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
     with drive(tmp_path, place, **on(nodes)) as process:
         seen = lines(process, "lane")
         next(seen), next(seen)
-        for _ in lines(process, "steps"):  # Until both workers' next jobs have checkpoints.
-            if len({file.parent for file in tmp_path.glob("checkpoints-*/0*")}) == 2:
+        # Until both workers' next jobs have two checkpoints: the first may be of no step yet.
+        for _ in lines(process, "steps"):
+            made = collections.Counter(file.parent for file in tmp_path.glob("checkpoints-*/0*"))
+            if sum(count > 1 for count in made.values()) == 2:
                 break
         os.kill(process.pid, signal.SIGKILL)
     for number, engine in enumerate(engines_used):
