@@ -25,6 +25,7 @@ def main(count):
             nodes.append(cluster.add_node(num_cpus=1, **PLACE))
         else:
             cluster.remove_node(nodes.pop(0), allow_graceful=False)
+        cluster.wait_for_nodes()  # A driver that begins before that may be sent to a lost one.
         print("done", flush=True)
     cluster.shutdown()
 

@@ -142,7 +142,7 @@ def test_whoever_joins_and_whoever_is_lost_the_rows_are_the_same(
 ):
     monkeypatch.setenv("PAUSE", "0.3")
     with drive(tmp_path, place, **on(nodes)) as process:
-        next(lines(process, "lane"))
+        assert next(lines(process, "lane"), None) is not None, process.stderr.read()
         for _ in range(2):
             nodes.do("add")
         for _ in lines(process, "steps"):
@@ -169,7 +169,8 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
     left, engines_used = [], ({}, on(nodes))
     with drive(tmp_path, place, **on(nodes)) as process:
         seen = lines(process, "lane")
-        next(seen), next(seen)
+        for _ in range(2):
+            assert next(seen, None) is not None, process.stderr.read()
         # Until both workers' next jobs have two checkpoints: the first may be of no step yet.
         for _ in lines(process, "steps"):
             made = collections.Counter(file.parent for file in tmp_path.glob("checkpoints-*/0*"))
