@@ -188,6 +188,7 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
                 elif number == 0 and line.startswith("lane"):
                     os.kill(process.pid, signal.SIGKILL)
                     break
+            assert process.wait() == (-signal.SIGKILL, 0)[number], process.stderr.read()
         assert before < kept(tmp_path)
         missing = [lane for lane in kept(place / "run") if lane not in before]
         ahead = sum(4004 if lane.method == "perturb_then_prune" else 4000 for lane in missing)
