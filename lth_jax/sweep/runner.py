@@ -343,8 +343,11 @@ class Run(Iterator[events.Event]):
         images = len(runner.dataset.watched.labels)
         places = self._programs.places(len(block.nodes), self._size)
         for index, place in enumerate(places):
-            own, ours = jax.tree.map(lambda leaf, at=place: leaf[at], (read, outcome))
             before = parent.history[block.parents[index]] if parent else rows.History()
+            if not block.needed[index]:  # A snapshot may have had nothing of it.
+                finished.history.append(before)
+                continue
+            own, ours = jax.tree.map(lambda leaf, at=place: leaf[at], (read, outcome))
             history = rows.extend(before, block.stage.kind, steps, own, images, seconds)
             finished.history.append(history)
             for lane in block.lanes[index]:

@@ -1,5 +1,6 @@
 """Exact resume: snapshots of a grid, and the same command after a signal."""
 
+import dataclasses
 import itertools
 import shutil
 import signal
@@ -25,9 +26,9 @@ def _slices_of_one_step(monkeypatch):
     monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
 
 
-def grid_of(max_lanes=4):
+def grid_of(max_lanes=4, config=tiny.CONFIG):
     # A stochastic pruner: with a deterministic one a resume with wrong keys would pass.
-    problem = training.Problem(tiny.own_model(), tiny.noisy_edge_popup(), tiny.CONFIG)
+    problem = training.Problem(tiny.own_model(), tiny.noisy_edge_popup(), config)
     with compiled.shared():
         return sweep.Runner(problem, tiny.dataset(), max_lanes=max_lanes, slice_seconds=1e-6)
 
@@ -49,9 +50,9 @@ def whole():
     return finish(grid_of())
 
 
-def interrupted(cut):
+def interrupted(cut, runner=None, done=()):
     """The lanes finished up to the cut-th slice, and the snapshot there, through a disk."""
-    run, finished, slices = grid_of().run(WANTED), {}, 0
+    run, finished, slices = (runner or grid_of()).run(WANTED, set(done)), {}, 0
     for event in run:
         if isinstance(event, sweep.Finished):
             finished[event.lane] = event
@@ -106,6 +107,19 @@ def test_a_snapshot_serves_a_grid_that_grew(tmp_path, whole):
         if lane.seed != 7:
             tiny.assert_same_bits(event.weights, whole[0][lane].weights)
             tiny.assert_same_bits(event.mask, whole[0][lane].mask)
+
+
+@pytest.mark.slow
+def test_nothing_is_known_of_the_lanes_that_a_snapshot_need_not_hold():
+    """Their places hold zeros: a divergence, and a curve of more epochs than steps."""
+    config = dataclasses.replace(tiny.CONFIG, prune_epochs=6)
+    whole, _ = finish(grid_of(config=config))
+    done = {lane: event for lane, event in whole.items() if lane.seed == 1}
+    finished, snapshot = interrupted(3, grid_of(config=config), done)
+    assert snapshot.step and not snapshot.levels
+    rest, _ = finish(grid_of(config=config), done=done, saved=[snapshot])
+    assert not finished and len(rest) + len(done) == len(whole)
+    assert_equal(rest, {lane: whole[lane] for lane in rest})
 
 
 def test_a_snapshot_from_before_losses_were_kept_goes_on(tmp_path, whole):
