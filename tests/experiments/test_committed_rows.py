@@ -8,6 +8,9 @@ import re
 import pytest
 
 from experiments.planted import table
+from experiments.published import beside
+from lth_jax.report import confirmatory, hypotheses
+from lth_jax.runs import archive
 
 README = pathlib.Path(table.__file__).parents[1] / "README.md"
 TASKS = ("circle", "digits", "helix", "relu")
@@ -55,3 +58,14 @@ def test_the_numbers_of_the_published_target_stand_in_the_readme(share, first):
                     numbers = [number.removeprefix("0") for number in numbers]
                 shown.append(f"{numbers[0]} ({numbers[1]}–{numbers[2]})")
         assert " | ".join(shown) in line, shown
+
+
+def test_the_verdicts_on_the_hypotheses_stand_in_the_readme():
+    found = archive.load(README.parent / "results" / "fair_fashion_mnist.jsonl.gz")
+    assert {row["seed"] for row in found.rows} == {*range(100, 112)} and len(found.rows) == 972
+    verdicts = confirmatory.decide(hypotheses.of_rows(found.rows))
+    page = README.read_text()
+    for line in beside.verdict_lines(verdicts):
+        assert line in page, line
+    marks = ["supported"] * 4 + ["refuted"]
+    assert [beside.verdict_record(verdict)["outcome"] for verdict in verdicts] == marks
