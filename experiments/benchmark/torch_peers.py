@@ -87,10 +87,8 @@ def shapes(net: str, width: float = 1) -> tuple[list[tuple[int, ...]], list[tupl
 
 
 @functools.cache
-def _stepper(
-    net: str, how: str, channels_last: bool, compiled: bool, sparsity: float = 0.5
-) -> Callable[[], None]:
-    """A function that takes one training step of a net."""
+def _stepper(net: str, how: str, channels_last: bool, compiled: bool) -> Callable[[], None]:
+    """A function that takes one training step of a net, at sparsity .5."""
     import torch
     from torch.nn import functional as nn
 
@@ -106,7 +104,7 @@ def _stepper(
             weight, scores = (a.contiguous(memory_format=layout) for a in (weight, scores))
         trained = weight if how == "dense" else scores
         moving.append(trained.requires_grad_())
-        kept = weight.numel() - int(weight.numel() * sparsity)
+        kept = weight.numel() - weight.numel() // 2
         layers.append((weight, scores, _masked(torch, how, kept)))
 
     def weight_of(layer: tuple[Any, Any, Callable[[Any], Any]]) -> Any:
