@@ -25,6 +25,8 @@ def step_flops(problem: training.Problem, shape: tuple[int, ...]) -> int:
     def forward(weights: Any, state: Any, images: Any) -> Any:
         return problem.model.apply(weights, state, images, train=False)[0]
 
-    with convolution.plain_convolutions():  # Not Winograd's, which needs fewer.
+    # On a CPU, as others may not count; its convolutions not Winograd's, which need fewer.
+    host = jax.local_devices(backend="cpu")[0]
+    with jax.default_device(host), convolution.plain_convolutions():
         lowered = jax.jit(forward).lower(sizes.weights, sizes.model_state, images)
     return 3 * int(lowered.cost_analysis()["flops"])

@@ -1,5 +1,6 @@
 """What a card could do at most: by its maker's word, and by a copy and a product timed on it."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ def _seconds(call: Callable[[], Any], times: int = 5) -> float:
     return min(tries[1:])
 
 
+@functools.cache
 def measured(size: sizes.Sizes, precision: numerics.Precision) -> dict[str, float]:
     """Bytes per second of reading and writing an array, operations per second of a product."""
 

@@ -18,7 +18,6 @@ from experiments.benchmark.accelerator import hardware, lane_laws, sizes, torch_
 from lth_jax import numerics
 from lth_jax.training import methods
 
-_MOST_STEPS = 30  # of a call: less than an epoch
 
 
 def names(net: str, lanes: int) -> list[str]:
@@ -47,8 +46,9 @@ def _measure(
     group: measure.Group,
     rounds: int,
 ) -> list[measure.Row]:
+    peers, others = torch_steps.timed(net, lanes, size, precision)  # They start meanwhile.
     problem = measure.problem(net, size.width, batch=size.batch, microbatch=0, precision=precision)
-    dataset = measure.random_data(net, 2 * _MOST_STEPS * size.batch)
+    dataset = measure.random_data(net, 2 * sizes.MOST_STEPS * size.batch)
     ours: dict[str, measure.Stepper] = {}
     failed: dict[str, str] = {}
     for name in group.targets:
@@ -64,7 +64,6 @@ def _measure(
         name: functools.partial(stepper.step, _steps(stepper, size))
         for name, stepper in ours.items()
     }
-    peers, others = torch_steps.timed(net, lanes, size, precision)
     times = measure.in_turn({**timed, **peers}, rounds, list(peers))
     for process in others:
         process.close()
@@ -91,7 +90,7 @@ def _steps(stepper: measure.Stepper, size: sizes.Sizes) -> int:
     """So many that a call takes as long as it should."""
     stepper.step(1)
     ms = stepper.step(2) * stepper.size
-    return max(2, min(_MOST_STEPS, math.ceil(1e3 * size.seconds / ms)))
+    return max(2, min(sizes.MOST_STEPS, math.ceil(1e3 * size.seconds / ms)))
 
 
 def _shares(

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import jax
 
-LANES = {"lenet": (1, 16, 64, 256), "conv2": (1, 8, 32), "conv4": (1, 8, 32)}
+LANES = {"lenet": (1, 16, 64, 256)} | dict.fromkeys(("conv2", "conv4", "resnet18"), (1, 8, 32))
+MOST_STEPS = 100  # of a measurement: less than an epoch
 
 
 class Sizes(NamedTuple):
@@ -29,7 +30,7 @@ FULL = Sizes(
     selection=(64, 300_001),
     law_nets=("lenet", "conv2"),
     law_lanes=8,
-    seconds=0.5,
+    seconds=0.25,
     side=8192,
     copied=2**28,
     most_processes=8,

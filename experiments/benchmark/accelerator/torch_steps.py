@@ -15,11 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.benchmark import measure, processes, torch_peers
-from experiments.benchmark.accelerator import sizes
+from experiments.benchmark.accelerator import sizes, torch_resnet
 
 _MODULE = "experiments.benchmark.accelerator.torch_steps"
 _HOWS = ("sort", "kthvalue")
-_STEPS = 20
 
 
 def timed(
@@ -58,7 +57,11 @@ class _Net:
         torch.backends.cudnn.allow_tf32 = precision != "highest"
         self._autocast = precision == "bf16"
         torch.manual_seed(0)
-        convs, denses = torch_peers.shapes(net, size.width)
+        self._residual = net == "resnet18"
+        if self._residual:
+            convs, denses = torch_resnet.shapes(size.width)
+        else:
+            convs, denses = torch_peers.shapes(net, size.width)
         self._convs, self.lanes, self.batch = len(convs), lanes, size.batch
         self.weights, self.scores = [], []
         for shape in [*convs, *denses]:
@@ -69,7 +72,7 @@ class _Net:
             self.scores.append((drawn * 2 - 1) / math.sqrt(fan_in))
         self.momenta = [torch.zeros_like(scores) for scores in self.scores]
         _, side, channels = torch_peers.SIZES[net]
-        self._count = 2 * _STEPS * self.batch
+        self._count = 2 * sizes.MOST_STEPS * self.batch
         images = torch.randint(0, 256, (self._count, channels, side, side), dtype=torch.uint8)
         self._images = images.to(self.device)
         self._labels = torch.randint(0, 10, (self._count,), device=self.device)
@@ -93,15 +96,23 @@ class _Net:
         nn = self.torch.nn.functional
         with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self._autocast):
             kept = [w * self._masked(s.abs()) for w, s in zip(weights, scores, strict=True)]
-            for index, kernel in enumerate(kept[: self._convs]):
-                x = nn.relu(nn.conv2d(x, kernel, padding=1))
-                if index % 2:
-                    x = nn.max_pool2d(x, 2)
-            x = x.flatten(1)
-            for kernel in kept[self._convs : -1]:
-                x = nn.relu(nn.linear(x, kernel))
+            if self._residual:
+                x = torch_resnet.features(nn, kept[:-1], x)
+            else:
+                x = self._plain(kept, x)
             logits = nn.linear(x, kept[-1])
         return nn.cross_entropy(logits.float(), y)
+
+    def _plain(self, kept: Any, x: Any) -> Any:
+        nn = self.torch.nn.functional
+        for index, kernel in enumerate(kept[: self._convs]):
+            x = nn.relu(nn.conv2d(x, kernel, padding=1))
+            if index % 2:
+                x = nn.max_pool2d(x, 2)
+        x = x.flatten(1)
+        for kernel in kept[self._convs : -1]:
+            x = nn.relu(nn.linear(x, kernel))
+        return x
 
     def _masked(self, scores: Any) -> Any:
         """The mask of the top half, with the straight-through gradient."""
@@ -187,7 +198,7 @@ def stepper(
     """A function that takes a step of every lane, and one that waits until it is done.
 
     Args:
-        net: lenet, conv2 or conv4.
+        net: lenet, conv2, conv4 or resnet18.
         how: sort or kthvalue.
         way: "vmap", "vmap, compiled" or "graph".
         lanes: Of the vmap; 1 for a graph.
@@ -202,13 +213,18 @@ def stepper(
 def _answer(request: dict[str, Any]) -> float:
     """Milliseconds of a step and lane."""
     step, wait = stepper(**request)
-    steps = 2 if request["small"] else _STEPS
-    wait()
-    begun = time.perf_counter()
-    for _ in range(steps):
-        step()
-    wait()
-    return 1e3 * (time.perf_counter() - begun) / steps / float(request["lanes"])
+    size = sizes.SMALL if request["small"] else sizes.FULL
+
+    def seconds(steps: int) -> float:
+        wait()
+        begun = time.perf_counter()
+        for _ in range(steps):
+            step()
+        wait()
+        return (time.perf_counter() - begun) / steps
+
+    steps = max(2, min(sizes.MOST_STEPS, math.ceil(size.seconds / seconds(2))))
+    return 1e3 * seconds(steps) / float(request["lanes"])
 
 
 def main() -> None:
