@@ -193,16 +193,18 @@ def _weakest(hypothesis: Hypothesis, test: _Test) -> tuple[str, float, bool]:
     """The part of the least support, the p of the whole, and whether it holds on average."""
     if not hypothesis.parts:
         raise ValueError(f"expected something to compare, got none for {hypothesis.name!r}.")
-    signed = {}
-    for part, values in hypothesis.parts.items():
-        p = test(values)
-        signed[part] = (p, statistics.mean(values).mean > 0)
-    against = {part: p for part, (p, holds) in signed.items() if not holds}
+    means = {part: statistics.mean(values).mean for part, values in hypothesis.parts.items()}
+    ps = {part: test(values) for part, values in hypothesis.parts.items()}
+
+    def support(part: str) -> tuple[float, float]:  # Of equal p, as exact tests have, the mean.
+        return -_or_one(ps[part]), means[part]
+
+    against = [part for part, mean in means.items() if not mean > 0]
     if against:
-        part = min(against, key=lambda name: _or_one(against[name]))
-        return part, float(np.minimum(1, against[part] * len(signed))), False
-    part = max(signed, key=lambda name: _or_one(signed[name][0]))
-    return part, signed[part][0], True
+        part = max(against, key=lambda part: (support(part)[0], -means[part]))
+        return part, float(np.minimum(1, ps[part] * len(ps))), False
+    part = min(ps, key=support)
+    return part, ps[part], True
 
 
 def _or_one(p: float) -> float:

@@ -2,13 +2,16 @@
 
 import functools
 import json
+import math
 
+import jax
 import numpy as np
 import pytest
 
 from experiments import cli
 from experiments.benchmark import command, measure, torch_peers
-from experiments.benchmark.accelerator import hardware, lane_laws, laws, torch_steps
+from experiments.benchmark.accelerator import hardware, lane_laws, laws, torch_resnet, torch_steps
+from lth_jax import training
 
 
 def test_a_row_is_reached_if_the_peer_takes_long_enough():
@@ -133,6 +136,14 @@ def test_a_broken_law_ends_the_accelerators_rows(tmp_path, monkeypatch, capsys):
     assert "exact ball does not hold on this device" in capsys.readouterr().err
     found = json.loads(path.read_text())
     assert found["laws"][0]["balls_left"] == 3 and found["rows"] == []
+
+
+@pytest.mark.slow
+def test_pytorchs_resnet_has_our_kernels():
+    weights = training.lane_shapes(measure.problem("resnet18", 0.5)).weights
+    ours = sorted(math.prod(leaf.shape) for leaf in jax.tree.leaves(weights))
+    convs, denses = torch_resnet.shapes(0.5)
+    assert ours == sorted(math.prod(shape) for shape in [*convs, *denses])
 
 
 @pytest.mark.slow

@@ -60,6 +60,15 @@ def test_t_and_effect_size_match_scipy():
     assert confirmatory.effect_size([0.0, 0.0]) == (0, 0, 0)
 
 
+def test_of_parts_with_equal_p_the_one_of_the_least_mean_is_shown():
+    parts = {"large": [0.03] * 6, "small": [0.01] * 6, "middle": [0.02] * 6}
+    (verdict,) = confirmatory.decide([confirmatory.Hypothesis("H", "claim", parts)])
+    assert (verdict.weakest, verdict.outcome) == ("small", "supported")
+    turned = {name: [-x for x in values] for name, values in parts.items()} | {"up": [0.1] * 6}
+    (verdict,) = confirmatory.decide([confirmatory.Hypothesis("H", "claim", turned)])
+    assert verdict.weakest == "large" and verdict.difference.mean < 0
+
+
 @pytest.mark.slow  # to import
 def test_holm_matches_statsmodels():
     multitest = pytest.importorskip("statsmodels.stats.multitest")

@@ -39,14 +39,17 @@ def peak(kind: str) -> Peak | None:
     return next((found for part, found in _PEAKS.items() if part in kind), None)
 
 
-def _seconds(call: Callable[[], Any], times: int = 5) -> float:
-    """The least of a few tries, after one that compiles."""
-    tries = []
-    for _ in range(times + 1):
+def _seconds(call: Callable[[], Any], tries: int = 5, calls: int = 10) -> float:
+    """Of a call, the least of a few tries of several in a row, after one that compiles."""
+    jax.block_until_ready(call())  # type: ignore[no-untyped-call]  # Of JAX.
+    found = []
+    for _ in range(tries):
         begun = time.perf_counter()
-        jax.block_until_ready(call())  # type: ignore[no-untyped-call]  # Of JAX.
-        tries.append(time.perf_counter() - begun)
-    return min(tries[1:])
+        for _ in range(calls):
+            last = call()
+        jax.block_until_ready(last)  # type: ignore[no-untyped-call]  # Of JAX.
+        found.append((time.perf_counter() - begun) / calls)
+    return min(found)
 
 
 @functools.cache

@@ -19,7 +19,6 @@ from lth_jax import numerics
 from lth_jax.training import methods
 
 
-
 def names(net: str, lanes: int) -> list[str]:
     """The rows of a net and a number of lanes."""
     return [f"accelerator/{net}/{lanes}_lanes/{s}" for s in lane_laws.STRATEGIES]

@@ -1,4 +1,4 @@
-"""ResNet-18 for small images as a PyTorch user would write it: batch norm without scale and bias."""
+"""ResNet-18 for small images as in PyTorch: batch norm without scale and bias."""
 
 from collections.abc import Sequence
 from typing import Any

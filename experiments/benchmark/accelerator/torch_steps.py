@@ -32,17 +32,23 @@ def timed(
         return {}, []
     small = size == sizes.SMALL
     request = {"net": net, "small": small, "precision": precision}
-    one = processes.Process(_MODULE)
-    many = [processes.Process(_MODULE) for _ in range(min(lanes, size.most_processes))]
     ways: dict[str, Callable[[], float]] = {}
+    started: list[processes.Process] = []
+
+    def add(name: str, how: str, way: str, count: int, several: int = 1) -> None:
+        # Each in processes of its own: after an error on a card PyTorch cannot go on in the same.
+        asked = json.dumps({**request, "how": how, "way": way, "lanes": count})
+        own = [processes.Process(_MODULE) for _ in range(several)]
+        ways[f"torch {how}, {name}"] = functools.partial(processes.together, own, asked)
+        started.extend(own)
+
     for how in _HOWS:
-        for way, count in (("vmap", lanes), ("vmap, compiled", lanes), ("graph", 1)):
-            asked = json.dumps({**request, "how": how, "way": way, "lanes": count})
-            ways[f"torch {how}, {way}"] = functools.partial(processes.together, [one], asked)
-        asked = json.dumps({**request, "how": how, "way": "graph", "lanes": 1})
-        name = f"torch {how}, a graph in each of {len(many)} processes"
-        ways[name] = functools.partial(processes.together, many, asked)
-    return ways, [one, *many]
+        add("vmap", how, "vmap", lanes)
+        add("vmap, compiled", how, "vmap, compiled", lanes)
+        add("graph", how, "graph", 1)
+        if several := min(lanes, size.most_processes) - 1:
+            add(f"a graph in each of {several + 1} processes", how, "graph", 1, several + 1)
+    return ways, started
 
 
 class _Net:
@@ -96,10 +102,7 @@ class _Net:
         nn = self.torch.nn.functional
         with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self._autocast):
             kept = [w * self._masked(s.abs()) for w, s in zip(weights, scores, strict=True)]
-            if self._residual:
-                x = torch_resnet.features(nn, kept[:-1], x)
-            else:
-                x = self._plain(kept, x)
+            x = torch_resnet.features(nn, kept[:-1], x) if self._residual else self._plain(kept, x)
             logits = nn.linear(x, kept[-1])
         return nn.cross_entropy(logits.float(), y)
 
