@@ -124,11 +124,18 @@ def kept(out):
 
 
 def held(out):
-    """Steps that checkpoints hold, at least: those of one lane of each, in its last stage."""
+    """Steps that checkpoints hold, at least: those of one lane of each, in its last stage.
+
+    A driver that is killed as a lane ends may leave a checkpoint of that lane, which holds nothing.
+    """
+    done = {(lane.method.partition("_")[0], lane.eps, lane.seed) for lane in kept(out)}
     steps = {}
     for file in sorted(out.glob("checkpoints-*/0*/meta.json")):
         with contextlib.suppress(OSError):  # One that was replaced meanwhile.
-            steps[file.parents[1]] = json.loads(file.read_text())["meta"]["step"]
+            meta = json.loads(file.read_text())["meta"]
+            nodes = [json.loads(node) for node in meta["nodes"]]
+            if any((stages[0][0], eps, seed) not in done for stages, eps, _, seed in nodes):
+                steps[file.parents[1]] = meta["step"]
     return sum(steps.values())
 
 
@@ -186,6 +193,7 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
         os.kill(process.pid, signal.SIGKILL)
     for number, engine in enumerate(engines_used):
         before, spared = kept(tmp_path), held(tmp_path)
+        whole = 0  # A lane may end without a step more.
         assert len(before) >= 2 + number
         with drive(tmp_path, place, **engine) as process:
             for line in process.stdout:
@@ -196,7 +204,7 @@ def test_a_driver_that_was_killed_goes_on_on_either_engine(
                     os.kill(process.pid, signal.SIGKILL)
                     break
             assert process.wait() == (-signal.SIGKILL, 0)[number], process.stderr.read()
-        assert before < kept(tmp_path)
+        assert before < kept(tmp_path) and (whole or number == 0)
         missing = [lane for lane in kept(place / "run") if lane not in before]
         ahead = sum(4004 if lane.method == "perturb_then_prune" else 4000 for lane in missing)
         left.append(f"{whole} of {ahead}")
