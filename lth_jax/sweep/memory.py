@@ -4,6 +4,8 @@ The estimate was compared with XLA's own analysis of programs compiled for accel
 has the table.
 """
 
+import itertools
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -13,13 +15,12 @@ from jax.extend import core
 
 from lth_jax import numerics, pruners, training
 from lth_jax.models import base, convolution
+from lth_jax.perturb import ball
 from lth_jax.training import in_turn, methods, optimizers, scoring
 
 _SHARE = 0.5  # of a device's memory
-# Copies of its weights that a step makes of each lane, beside images and gradients: the network,
-# and on a TPU also what is laid out anew. Of programs compiled for an H100 and a TPU v5e.
-_COPIES = {"tpu": 9}
-_FEW_COPIES = 1
+_TILE = (8, 128)  # A TPU holds whole tiles of so many entries.
+_KEYS = 2  # Copies of the scores' sorting keys that a selection holds on a TPU: shaped, and flat.
 
 
 class Estimate(NamedTuple):
@@ -57,7 +58,9 @@ def of_training(
         data: Arrays or their shapes.
         platform: That runs it, as "cpu", "gpu", "cuda" or "tpu".
     """
-    return _of_training(problem, _states(problem, [kind])[0], strategy, data, platform)
+    made = _made(problem, training.lane_shapes(problem), data)
+    stage = (kind, _states(problem, [kind])[0])
+    return _of_training(problem, stage, strategy, data, platform, made)
 
 
 def of_scoring(
@@ -99,33 +102,75 @@ def of_run(
         test: Likewise.
         platform: As in `of_training`.
     """
-    kinds = {s.kind for method in training.METHODS.values() for s in method.stages}
-    state = max(_states(problem, sorted(kinds, key=lambda kind: kind.name)), key=_bytes)
-    trained = _of_training(problem, state, strategy, data, platform)
-    scored = of_scoring(problem, strategy, data, test)
+    stages = {s.kind for method in training.METHODS.values() for s in method.stages}
+    kinds = sorted(stages, key=lambda kind: kind.name)
+    states = _states(problem, kinds)
     sizes = training.lane_shapes(problem)
-    before = _bytes((sizes.weights, sizes.scores))  # Of scoring they are the state's.
-    lane = max(trained.lane, _bytes(state) + scored.lane - before) + before
-    return Estimate(max(trained.fixed + _bytes(test), scored.fixed), lane)
+    made = _made(problem, sizes, data)
+    trained = [
+        _of_training(problem, stage, strategy, data, platform, made)
+        for stage in zip(kinds, states, strict=True)
+    ]
+    scored = of_scoring(problem, strategy, data, test)
+    before = (sizes.weights, sizes.scores)  # Of scoring they are the state's.
+    own = max(_held(state, platform) for state in states)
+    lane = max(*(one.lane for one in trained), own + scored.lane - _bytes(before))
+    lane += _held(before, platform)
+    return Estimate(max(trained[0].fixed + _bytes(test), scored.fixed), lane)
 
 
 def _of_training(
     problem: training.Problem,
-    state: training.State,
+    stage: tuple[training.StageKind, training.State],
     strategy: str,
     data: training.Data,
     platform: str,
+    made: _Made,
 ) -> Estimate:
-    sizes = training.lane_shapes(problem)
-    made = _made(problem, sizes, data)
-    weights, fixed, own = _bytes(sizes.weights), _bytes(data), _bytes(state)
+    weights = _held(training.lane_shapes(problem).weights, platform)
+    fixed, own = _bytes(data), _held(stage[1], platform)
+    one = max(made.training, made.scoring)
     if strategy == "map":  # A loop over lanes reads one block of states and writes another.
-        return Estimate(fixed + max(made.training, made.scoring), 2 * own)
+        return Estimate(fixed + one, 2 * own)
+    if platform == "tpu":
+        own += _laid_anew(*stage) + (_KEYS * weights if stage[0].masked else 0)
     if strategy == "hybrid" and made.convolves:  # Each lane has its network and its gradient.
-        return Estimate(fixed + max(made.training, made.scoring), own + 2 * weights)
-    copies = _COPIES.get(platform, _FEW_COPIES)
-    step = max(made.training + copies * weights, made.scoring + weights)
-    return Estimate(fixed, own + step)
+        return Estimate(fixed + one, own + 2 * weights)
+    return Estimate(fixed, own + one + weights)
+
+
+def _laid_anew(kind: training.StageKind, state: training.State) -> int:
+    """Bytes of the copies that a TPU makes of a lane's arrays for the loop over steps.
+
+    XLA packs the arrays of all lanes that leave room in their tiles, but the loop has those that it
+    writes in a layout of its own. What fills its tiles stays where it is.
+    """
+
+    def is_ball(part: Any) -> bool:
+        return isinstance(part, ball.BallState)
+
+    remembered = [s for s in jax.tree.leaves(state.opt_state, is_leaf=is_ball) if not is_ball(s)]
+    moves = [getattr(state, part) for part in kind.moves]
+    written = jax.tree.leaves((moves, remembered, state.pruner_state, state.model_state))
+    return _held([leaf for leaf in written if _in_tiles(leaf.shape) > leaf.size], "tpu")
+
+
+def _held(tree: Any, platform: str) -> int:
+    """Bytes of a lane's arrays: on a TPU in tiles, laid where they leave the least room."""
+    if platform != "tpu":
+        return _bytes(tree)
+    return sum(_in_tiles(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _in_tiles(shape: tuple[int, ...]) -> int:
+    """Entries of an array and of the room in its tiles; the vectors of lanes share theirs."""
+    filled = [math.prod(shape)] if len(shape) < 2 else []
+    for rows, columns in itertools.permutations(range(len(shape)), 2):
+        whole = list(shape)
+        for place, entries in zip((rows, columns), _TILE, strict=True):
+            whole[place] = -(-shape[place] // entries) * entries
+        filled.append(math.prod(whole))
+    return min(filled)
 
 
 def _states(problem: training.Problem, kinds: list[training.StageKind]) -> list[training.State]:

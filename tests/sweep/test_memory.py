@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from lth_jax import pruners, sweep, training
+from lth_jax import models, pruners, sweep, training
 from lth_jax.models import linen
-from lth_jax.models.networks import conv
+from lth_jax.models.networks import conv, mlp
 from lth_jax.sweep import lowering, memory
 from lth_jax.training import methods, scoring
 
@@ -72,6 +72,98 @@ def test_lanes_that_step_together_also_hold_what_a_step_makes():
     assert images + 2 * WEIGHTS * 4 < found.lane - STATE < 10 * (images + 2 * WEIGHTS * 4)
     padded = memory.of_training(tiny.problem(), methods.JOINT, "vmap", DATA, "tpu")
     assert padded.fixed == found.fixed and padded.lane > found.lane
+
+
+# Bytes for each weight of a lane's state, and of what steps write of it: floats, and a mask's byte.
+@pytest.mark.parametrize(
+    ("kind", "state", "written", "keys"),
+    [(methods.PERTURB, 20, 8, 0), (methods.PRUNE, 17, 9, 8), (methods.JOINT, 25, 17, 8)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_tpu_holds_tiles_and_lays_anew_what_steps_write(kind, state, written, keys):
+    gpu, tpu = (
+        memory.of_training(tiny.problem(), kind, "vmap", DATA, platform)
+        for platform in ("gpu", "tpu")
+    )
+    # Layers of 64 x 16 and 16 x 10 lie in tiles of 8 x 128 as 16 rows of 128 and 16 rows of 128.
+    tiled = 2 * 16 * 128
+    more = tiled * (written + keys) + (tiled - WEIGHTS) * (state + 4)  # 4: a step's network.
+    assert tpu == memory.Estimate(gpu.fixed, gpu.lane + more)
+    # A whole run also keeps weights and scores of the stage before, in tiles as well.
+    run = memory.of_run(tiny.problem(), "vmap", DATA, TEST, "tpu")
+    joint = memory.of_training(tiny.problem(), methods.JOINT, "vmap", DATA, "tpu")
+    assert run.lane == joint.lane + 2 * 4 * tiled
+
+
+def test_layers_that_fill_their_tiles_stay_where_they_are():
+    image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    model = linen.from_flax(mlp.MLP((128, 10)), image)
+    problem = training.Problem(model, pruners.edge_popup(), tiny.CONFIG)
+    gpu, tpu = (
+        memory.of_training(problem, methods.PERTURB, "vmap", DATA, platform).lane
+        for platform in ("gpu", "tpu")
+    )
+    # 64 x 128 is whole tiles; 128 x 10 becomes 16 rows of 128, twice in weights and momentum.
+    assert tpu - gpu == 16 * 128 * 8 + (16 - 10) * 128 * (20 + 4)
+
+
+# XLA's memory_analysis of compiled programs in MiB, by `python -m experiments.aot`: BUILD_NOTES.
+ANALYSED = [
+    ("h100", "lenet", "joint", 64, "map", 734),
+    ("h100", "lenet", "joint", 64, "vmap", 632),
+    ("h100", "lenet", "perturb", 64, "vmap", 486),
+    ("h100", "lenet", "finish", 64, "vmap", 318),
+    ("tpu", "lenet", "joint", 64, "map", 842),
+    ("tpu", "lenet", "joint", 8, "vmap", 196),
+    ("tpu", "lenet", "joint", 64, "vmap", 1265),
+    ("tpu", "lenet", "prune", 8, "vmap", 117),
+    ("tpu", "lenet", "prune", 64, "vmap", 922),
+    ("tpu", "lenet", "perturb", 8, "vmap", 99),
+    ("tpu", "lenet", "perturb", 16, "vmap", 231),
+    ("tpu", "lenet", "perturb", 64, "vmap", 828),
+    ("tpu", "lenet", "finish", 64, "vmap", 391),
+    ("h100", "conv2", "joint", 64, "hybrid", 10051),
+    ("h100", "conv2", "prune", 8, "map", 1337),
+    ("h100", "conv4", "joint", 64, "hybrid", 5791),
+    ("h100", "conv4", "prune", 64, "hybrid", 4600),
+    ("h100", "conv4", "finish", 4, "vmap", 1164),
+    ("tpu", "conv2", "joint", 8, "map", 2149),
+    ("tpu", "conv2", "joint", 64, "hybrid", 11887),
+    ("tpu", "conv2", "prune", 8, "hybrid", 1222),
+    ("tpu", "conv2", "prune", 64, "hybrid", 8026),
+    ("tpu", "conv2", "perturb", 8, "vmap", 2926),
+    ("tpu", "conv2", "perturb", 64, "hybrid", 8461),
+    ("tpu", "conv2", "finish", 8, "hybrid", 865),
+    ("tpu", "conv4", "joint", 4, "vmap", 1424),
+    ("tpu", "conv4", "joint", 8, "hybrid", 1247),
+    ("tpu", "conv4", "joint", 64, "hybrid", 7654),
+    ("tpu", "conv4", "prune", 8, "hybrid", 895),
+    ("tpu", "conv4", "prune", 64, "hybrid", 5760),
+    ("tpu", "conv4", "perturb", 64, "hybrid", 5134),
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(r, marks=[pytest.mark.slow] if r[1] != "lenet" else []) for r in ANALYSED],
+    ids=lambda row: "-".join(map(str, row)),
+)
+def test_the_estimate_is_near_what_xla_says(row):
+    platform, name, kind, lanes, strategy, analysed = row
+    shape = (28, 28, 1) if name == "lenet" else (32, 32, 3)
+    config = training.TrainConfig(batch_size=128)
+    problem = training.Problem(models.build_model(name, shape, 10), pruners.edge_popup(), config)
+    data = lowering.data_shapes(50_000, 5_000, shape)
+    if kind == "finish":
+        test = scoring.chunk_shapes(10_000, shape)
+        found = memory.of_scoring(problem, strategy, data, test)
+    else:
+        stage = getattr(methods, kind.upper())
+        found = memory.of_training(problem, stage, strategy, data, platform)
+    ratio = (found.fixed + lanes * found.lane) / 2**20 / analysed
+    # 1.5 is what users are told. The worst is 1.36, LeNet's 8 perturbed lanes on a TPU: what their
+    # steps make fits its fast memory, which the analysis does not count.
+    assert 1 / 1.4 < ratio < 1.4
 
 
 def test_scoring_counts_where_it_takes_more_than_training():
