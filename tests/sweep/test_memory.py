@@ -143,11 +143,8 @@ ANALYSED = [
 ]
 
 
-@pytest.mark.parametrize(
-    "row",
-    [pytest.param(r, marks=[pytest.mark.slow] if r[1] != "lenet" else []) for r in ANALYSED],
-    ids=lambda row: "-".join(map(str, row)),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ANALYSED, ids=lambda row: "-".join(map(str, row)))
 def test_the_estimate_is_near_what_xla_says(row):
     platform, name, kind, lanes, strategy, analysed = row
     shape = (28, 28, 1) if name == "lenet" else (32, 32, 3)
