@@ -196,7 +196,8 @@ def _weakest(hypothesis: Hypothesis, test: _Test) -> tuple[str, float, bool]:
     means = {part: statistics.mean(values).mean for part, values in hypothesis.parts.items()}
     ps = {part: test(values) for part, values in hypothesis.parts.items()}
 
-    def support(part: str) -> tuple[float, float]:  # Of equal p, as exact tests have, the mean.
+    # By p; where these are equal, as exact ones often are, by the mean.
+    def support(part: str) -> tuple[float, float]:
         return -_or_one(ps[part]), means[part]
 
     against = [part for part, mean in means.items() if not mean > 0]

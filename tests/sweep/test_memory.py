@@ -158,7 +158,7 @@ def test_the_estimate_is_near_what_xla_says(row):
         stage = getattr(methods, kind.upper())
         found = memory.of_training(problem, stage, strategy, data, platform)
     ratio = (found.fixed + lanes * found.lane) / 2**20 / analysed
-    # 1.5 is what users are told. The worst is 1.36, LeNet's 8 perturbed lanes on a TPU: what their
+    # The worst is 1.36, LeNet's 8 perturbed lanes on a TPU: what their
     # steps make fits its fast memory, which the analysis does not count.
     assert 1 / 1.4 < ratio < 1.4
 

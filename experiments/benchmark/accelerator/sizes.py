@@ -17,7 +17,7 @@ class Sizes(NamedTuple):
     selection: tuple[int, int]  # lanes, scores of each
     law_nets: tuple[str, ...]
     law_lanes: int
-    seconds: float  # that one measurement takes at least
+    seconds: float  # that one measurement takes, if MOST_STEPS are as many
     side: int  # of the matrices whose product is timed
     copied: int  # floats that are read and written to time the memory
     most_processes: int  # of PyTorch at once

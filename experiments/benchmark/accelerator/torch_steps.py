@@ -46,8 +46,9 @@ def timed(
         add("vmap", how, "vmap", lanes)
         add("vmap, compiled", how, "vmap, compiled", lanes)
         add("graph", how, "graph", 1)
-        if several := min(lanes, size.most_processes) - 1:
-            add(f"a graph in each of {several + 1} processes", how, "graph", 1, several + 1)
+        count = min(lanes, size.most_processes)
+        if count > 1:
+            add(f"a graph in each of {count} processes", how, "graph", 1, count)
     return ways, started
 
 
