@@ -9,7 +9,7 @@ import pytest
 
 from experiments.planted import table
 from experiments.published import beside
-from lth_jax.report import confirmatory, hypotheses
+from lth_jax.report import confirmatory, hypotheses, summary
 from lth_jax.runs import archive
 
 README = pathlib.Path(table.__file__).parents[1] / "README.md"
@@ -79,3 +79,17 @@ def test_the_verdicts_on_the_hypotheses_stand_in_the_readme(title):
         assert f" | {difference:+.2f} ± " in line, line
     marks = ["supported"] * 4 + ["refuted"]
     assert [beside.verdict_record(verdict)["outcome"] for verdict in verdicts] == marks
+
+
+def test_the_table_of_conv2_stands_in_the_readme():
+    rows = archive.load(README.parent / "results" / "conv2_cifar10.jsonl.gz").rows
+    assert len(rows) == 30 and {row["seed"] for row in rows} == {*range(6)}
+    found = summary.cells(rows)
+    assert len(found) == 5
+    for cell in found:
+        mean, half = (100 * x for x in cell.accuracy["test_accuracy"][:2])
+        radius = "" if cell.eps is None else f" {cell.eps:g}"
+        line = f"| `{cell.method}` |{radius} | {mean:.2f} ± {half:.2f} |"
+        if pair := cell.against.get("prune_longer"):
+            line += f" {100 * pair.difference:+.2f} ± {100 * pair.half:.2f} (p {pair.p:.2g}) |"
+        assert line in README.read_text(), line
