@@ -121,6 +121,7 @@ class _LocalWork:
                 elif isinstance(event, sweep.Finished):
                     self._tally.lanes += 1
                 yield job, event
+            self._tally.end(job)
             yield job, None
 
     def stop(self) -> Iterator[Item]:
@@ -159,6 +160,10 @@ class Tally:
         for job in some:
             blocks = list(plan.blocks(job.lanes, job.done, job.cut or size, config))
             self._all[job.place] = plan.lane_steps(blocks, steps)
+
+    def end(self, job: jobs.Job) -> None:
+        """A job is done: one that was found at its last step told of none, and takes none."""
+        self._all[job.place] = self._taken[job.place]
 
     def progress(
         self, job: jobs.Job | None, event: sweep.Progress | None, stage: str

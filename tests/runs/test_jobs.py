@@ -6,8 +6,8 @@ import random
 import pytest
 
 from lth_jax import errors, runs, training
-from lth_jax.runs import jobs, results
-from lth_jax.sweep import plan, snapshots
+from lth_jax.runs import engines, jobs, results
+from lth_jax.sweep import events, plan, snapshots
 
 PLAIN = training.TrainConfig()
 WANTED = plan.lanes(
@@ -29,6 +29,21 @@ def snapshot(nodes, levels=(), step=3):
     names = tuple(map(snapshots.name_of, nodes))
     above = tuple(snapshots.Level(tuple(map(snapshots.name_of, some)), (), {}) for some in levels)
     return snapshots.Snapshot(above, names, step, 0.0, {})
+
+
+def test_a_job_that_ends_without_news_has_no_steps_left():
+    some = jobs.as_many(grid(), 100)
+    tally = engines.Tally(some, 100, lambda stage: 10, PLAIN)
+    whole = tally.progress(None, None, "").all_lane_steps
+    first, second = some[:2]
+    news = events.Progress("prune", 7, 9, 1.0, 0, len(second.lanes), None)
+    before = tally.progress(second, news, "").all_lane_steps
+    assert before < whole
+    tally.end(second)
+    tally.end(first)  # Found at its last step.
+    after = tally.progress(None, None, "")
+    alone = engines.Tally([first], 100, lambda stage: 10, PLAIN).progress(None, None, "")
+    assert after.all_lane_steps == before - 2 - alone.all_lane_steps and after.lane_steps == 7
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 100])

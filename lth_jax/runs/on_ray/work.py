@@ -131,6 +131,8 @@ class Work:
         elif call == "snapshot":
             yield from self._keep(slot, job, answer)
         elif answer is None:
+            if job is not None:
+                self._tally.end(job)
             yield job, None
             self._assign(slot)
         else:
