@@ -138,6 +138,13 @@ def test_a_broken_law_ends_the_accelerators_rows(tmp_path, monkeypatch, capsys):
     assert found["laws"][0]["balls_left"] == 3 and found["rows"] == []
 
 
+def test_laws_do_not_lose_a_nan():
+    ones, broken = np.ones(2), np.array([1, np.nan])
+    assert lane_laws._difference([ones, ones + 1], [ones, ones]) == 1
+    for ours in ([broken, ones], [ones, broken]):
+        assert math.isnan(lane_laws._difference(ours, [ones, ones]))
+
+
 @pytest.mark.slow
 def test_pytorchs_resnet_has_our_kernels():
     weights = training.lane_shapes(measure.problem("resnet18", 0.5)).weights

@@ -158,8 +158,8 @@ def test_the_estimate_is_near_what_xla_says(row):
         stage = getattr(methods, kind.upper())
         found = memory.of_training(problem, stage, strategy, data, platform)
     ratio = (found.fixed + lanes * found.lane) / 2**20 / analysed
-    # The worst is 1.36, LeNet's 8 perturbed lanes on a TPU: what their
-    # steps make fits its fast memory, which the analysis does not count.
+    # The worst is 1.36, LeNet's 8 perturbed lanes on a TPU: what their steps make presumably fits
+    # its fast memory, which the analysis does not count.
     assert 1 / 1.4 < ratio < 1.4
 
 
