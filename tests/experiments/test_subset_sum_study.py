@@ -122,6 +122,7 @@ def test_program_solves_a_digits_network(tmp_path):
     assert result["weights"] == 64 * 32 + 320 and result["found"] == result["verified"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_settings_is_refused_untouched(tmp_path, capsys):
     flags = ("--solve", "--n=8", "--eta=0.1", "--highs=0")
     assert run(tmp_path, *flags) == 0

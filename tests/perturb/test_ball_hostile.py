@@ -67,7 +67,7 @@ def test_l2_balls_of_16_bit_weights_hold_under_32_bit_updates(dtype, norm):
 
 
 @pytest.mark.parametrize("norm", ball.NORMS)
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_huge_and_infinite_steps_land_inside(jitted, norm):
     center = center_of("float32")
     run = jax.jit(moved, static_argnums=1) if jitted else moved

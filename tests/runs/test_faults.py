@@ -80,6 +80,7 @@ def test_a_disk_that_is_full_from_the_start_is_no_bad_input(tmp_path, capsys, mo
     assert small_study.tree(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_leaves_no_checkpoints(tmp_path, capsys, plain):
     (tmp_path / "summary.csv").mkdir()
     assert small_study.main(tmp_path, checkpoint_minutes="0") == 1

@@ -76,7 +76,16 @@ def test_kept_is_what_was_asked_for_and_weights_stay_in_the_ball():
             assert (row["max_displacement"] > 0) == (wanted.eps > 0)
 
 
-@pytest.mark.parametrize("method", list(methods.METHODS))
+@pytest.mark.parametrize(
+    "method",
+    # Compiling takes seconds, so the others are slow.
+    [
+        name
+        if name in ("joint", "prune_then_perturb")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in methods.METHODS
+    ],
+)
 def test_a_lane_alone_has_the_same_bits(method):
     wanted = next(w for w in tiny.all_lanes() if w.method == method and w.eps not in (0.0, 0.01))
     row, outcome = alone.run(tiny.problem(), tiny.dataset(), wanted)

@@ -156,7 +156,7 @@ def test_a_snapshot_of_another_program_is_not_used(whole):
         assert first.lane_steps == 0 and run.snapshot().step == 0
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_same_command_continues(tmp_path, capsys, monkeypatch, plain, name):
     steps_of = []
     progress = sweep.Progress

@@ -33,7 +33,7 @@ def layers_of(built):
 
 
 @pytest.mark.parametrize("kind", random_network.KINDS)
-@pytest.mark.parametrize("eps", [0.0, 0.01])
+@pytest.mark.parametrize("eps", [pytest.param(0.0, marks=pytest.mark.slow), 0.01])
 @pytest.mark.parametrize("half", [True, False])
 def test_every_weight_is_within_eta_and_the_model_is_the_target(target, key, kind, eps, half):
     eta = 0.02

@@ -72,7 +72,9 @@ def close(found, expected):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "most"), [(32, 10_000), (100, 10_000), (16, 70)])
+@pytest.mark.parametrize(
+    ("size", "most"), [pytest.param(32, 10_000, marks=pytest.mark.slow), (100, 10_000), (16, 70)]
+)
 def test_they_are_the_mean_over_batches_whatever_the_state_was(size, most, monkeypatch):
     monkeypatch.setattr(statistics, "_MOST", most)  # Of the 128 images.
     data, origin = arrays()[0], drawn()

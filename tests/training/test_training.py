@@ -40,7 +40,9 @@ def setup(kind, noisy=False, eps=0.03, config=tiny.CONFIG):
 
 
 @pytest.mark.parametrize("cuts", [[3], [1, 4, 5], [2, 2, 7]])
-@pytest.mark.parametrize("kind", [methods.JOINT, methods.PRUNE], ids=NAMES)
+@pytest.mark.parametrize(
+    "kind", [methods.JOINT, pytest.param(methods.PRUNE, marks=pytest.mark.slow)], ids=NAMES
+)
 def test_slices_do_not_change_a_bit(kind, cuts):
     advance, state, _ = setup(kind, noisy=True)
     whole = advance(state, 0, TOTAL)
