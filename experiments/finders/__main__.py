@@ -1,7 +1,7 @@
 """Which finder finds the best strong ticket, and what does ε give each? (LeNet-300-100)
 
     python -m experiments.finders --data_dir=FOLDER
-    not run yet beyond --scale=smoke
+    python -m experiments.finders --rows=FILE.jsonl.gz,...    # no data, no training
 
 Every finder trains scores for E + P epochs: alone (prune_longer, ε = 0), and with weights in the
 ball (joint). Baselines, whose masks are found at initialization, are the untrained network at
@@ -9,7 +9,9 @@ ball (joint). Baselines, whose masks are found at initialization, are the untrai
 rank all tensors together, as their papers do; the others rank each. Of --eps the one that validates
 best, for each pruner and sparsity; of --rates the rate of the scores that validates best on a seed
 of its own, for each finder. Accuracies are compared with edge-popup's by exact sign flips of
-differences paired by seed, corrected by Holm over the whole table.
+differences paired by seed, corrected by Holm over all that are compared with the same one of its
+entries (a sparsity, weights that move or not): ten seeds could not decide the whole table, as no p
+is below 2 / 2^10.
 
 OUT/PRUNER are runs of their own, which the same command continues; OUT/finders.json has the table.
 With --keep_tickets `python -m experiments.ablate --run=OUT/PRUNER` goes on from there.
@@ -19,6 +21,7 @@ import dataclasses
 import pathlib
 import sys
 import typing
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import rich.console
@@ -28,6 +31,7 @@ from experiments.cli import flags, image_flags, image_study
 from experiments.finders import one_shots, table
 from lth_jax import errors, files, pruners, training
 from lth_jax.report import confirmatory, statistics
+from lth_jax.runs import archive
 
 _NAMED = typing.get_args(pruners.PrunerName)
 _FINDERS = tuple(name for name in _NAMED if pruners.PRUNERS[name]().learns)
@@ -58,6 +62,7 @@ class Config:
     keep_tickets: bool = cli.setting(False, "Also write every lane's network, as a ticket file.")
     out: str | None = cli.setting(None, "The folder; runs/finders-DATASET-SCALE if not given.")
     max_lanes: int = cli.setting(16, "Most lanes held in memory at once.")
+    rows: tuple[str, ...] = cli.setting((), "Archives of rows to compare instead of training.")
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.pruner if name not in _ALL]
@@ -131,6 +136,23 @@ def run(config: Config) -> list[dict[str, Any]]:
         InputError: If the data or a folder is bad.
         RunError: If a run cannot go on.
     """
+    found = _stored(config.rows) if config.rows else _trained(config)
+    try:
+        entries = table.entries(found)
+    except ValueError as error:
+        raise errors.InputError(f"rows: {error}") from None
+    file = config.folder / "finders.json"
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(file, [entry.record() for entry in entries])
+    except OSError as error:
+        raise errors.RunError(f"{file}: {error.strerror or error}.") from None
+    print("\n".join(table.lines(entries)))
+    print(file)
+    return found
+
+
+def _trained(config: Config) -> list[dict[str, Any]]:
     console, found = rich.console.Console(stderr=True), []
     if {*config.pruner} & {*one_shots.NAMES}:
         one_shots.register(config.study(table.REFERENCE, config.rates[0], "any"))
@@ -138,15 +160,12 @@ def run(config: Config) -> list[dict[str, Any]]:
         rate = best_rate(config, name, console)
         rows = image_study.run(config.study(name, rate, name), "finders", console)
         found += [row | {"prune_lr": rate} for row in rows]
-    entries = table.entries(found)
-    file = config.folder / "finders.json"
-    try:
-        files.write_json(file, [entry.record() for entry in entries])
-    except OSError as error:
-        raise errors.RunError(f"{file}: {error.strerror or error}.") from None
-    print("\n".join(table.lines(entries)))
-    print(file)
     return found
+
+
+def _stored(paths: Sequence[str]) -> list[dict[str, Any]]:
+    loaded = [archive.load(path) for path in paths]
+    return [row | {"prune_lr": each.config["prune_lr"]} for each in loaded for row in each.rows]
 
 
 if __name__ == "__main__":

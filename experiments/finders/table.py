@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     accuracy: statistics.Mean  # on the test split
     difference: statistics.Mean  # to the reference at the same place, paired by seed
     p: float  # of exact sign flips, two-sided; NaN for the reference
-    p_holm: float  # corrected over all entries but the reference's
+    p_holm: float  # corrected over the others that are compared with the same reference's entry
     diverged: int
     rate: float  # of the scores
 
@@ -58,12 +58,13 @@ def entries(rows: Iterable[Mapping[str, Any]]) -> list[Entry]:
             best = chosen(moving)
             found[sparsity, True, pruner] = (best, moving[best])
     order = sorted(found, key=lambda key: key[:2])
-    made = [_entry(found, key) for key in order]
-    compared = [place for place, entry in enumerate(made) if entry.pruner != REFERENCE]
-    corrected = confirmatory.holm([made[place].p for place in compared])
-    for place, p in zip(compared, corrected, strict=True):
-        made[place] = made[place]._replace(p_holm=p)
-    return made
+    made = {key: _entry(found, key) for key in order}
+    for column in dict.fromkeys(key[:2] for key in order):
+        compared = [key for key in order if key[:2] == column and key[2] != REFERENCE]
+        corrected = confirmatory.holm([made[key].p for key in compared])
+        for key, p in zip(compared, corrected, strict=True):
+            made[key] = made[key]._replace(p_holm=p)
+    return list(made.values())
 
 
 def chosen(by_eps: Mapping[float, _Lanes]) -> float:

@@ -9,6 +9,7 @@ from experiments import cli
 from experiments.finders import one_shots, table
 from lth_jax import pruners
 from lth_jax.report import confirmatory
+from lth_jax.runs import archive
 
 finders = importlib.import_module("experiments.finders.__main__")
 
@@ -26,21 +27,23 @@ def row(pruner, eps, seed, test, validation=0.5, diverged=None, sparsity=0.5):
     }
 
 
-def test_each_pruner_has_the_eps_that_validates_best_and_holm_counts_all_comparisons():
+def test_each_pruner_has_the_eps_that_validates_best_and_holm_counts_a_column():
     rows = []
     for seed in range(6):
         rows += [row("edge_popup", None, seed, 0.8 + seed / 100)]
         rows += [row("edge_popup", 0.02, seed, 0.9, 0.7), row("edge_popup", 0.05, seed, 0.99, 0.6)]
         rows += [row("biprop", None, seed, 0.7 + seed / 100)]
         rows += [row("biprop", 0.02, seed, 0.1, 0.2), row("biprop", 0.05, seed, 0.85, 0.3)]
+        rows += [row("signed", None, seed, 0.6 + seed / 100)]
     rows += [row("biprop", None, 7, None, None, diverged=3)]
     found = {(e.pruner, e.moves): e for e in table.entries(rows)}
     assert [found["edge_popup", True].eps, found["biprop", True].eps] == [0.02, 0.05]
     still = found["biprop", False]
     assert still.difference.mean == pytest.approx(-0.1) and still.accuracy.n == 6
     assert still.diverged == 1 and still.p == 2 / 2**6
-    # Two comparisons, at p = 2/64 each.
-    assert still.p_holm == found["biprop", True].p_holm == 2 * 2 / 2**6
+    # Two comparisons where weights do not move, at p = 2/64 each, and one where they do.
+    assert still.p_holm == found["signed", False].p_holm == 2 * 2 / 2**6
+    assert found["biprop", True].p_holm == found["biprop", True].p == 2 / 2**6
     text = "\n".join(table.lines(list(found.values())))
     assert (
         "| 0.5 | `biprop` | 0.1 | 0 | 72.50 ± 1.96 | -10.00 ± 0.00 | 0.062 | 6 (+1 diverged) |"
@@ -99,3 +102,12 @@ def test_a_tiny_run_ends_with_its_table(tmp_path, capsys):
     assert all(r["scope"] == "global" and r["kept"] == r["total"] // 2 for r in rows)
     for name in one_shots.NAMES:
         pruners.PRUNERS.remove(name)
+    archives = [str(tmp_path / f"{name}.jsonl.gz") for name in ("edge_popup", "snip")]
+    for name, file in zip(("edge_popup", "snip"), archives, strict=True):
+        archive.store(out / name, file, ["some command"])
+    again = [f"--rows={','.join(archives)}", f"--out={tmp_path / 'again'}", "--nocompile_cache"]
+    assert cli.main(finders.run, finders.Config(), "", again) == 0
+    assert json.loads((tmp_path / "again/finders.json").read_text()) == kept
+    lone = [f"--rows={archives[1]}", f"--out={tmp_path / 'lone'}", "--nocompile_cache"]
+    assert cli.main(finders.run, finders.Config(), "", lone) == 2
+    assert "rows: expected rows of edge_popup beside those of snip." in capsys.readouterr().err
