@@ -92,6 +92,7 @@ def test_builders_take_what_they_have_use_for():
         names.call(linear, "model 'linear'", {"shape": 1, "classes": 2}, {"width": (2, 1)})
 
 
+@pytest.mark.slow
 def test_registered_names_are_what_rows_say_and_are_known_by_their_programs(tmp_path):
     datasets.register("few", few)
     models.register("linear", linear)

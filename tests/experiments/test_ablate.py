@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import quick
 import small_study
 
 from experiments import ablate, cli
@@ -39,7 +40,7 @@ def ticket(name):
     return pruner, tickets.Ticket(network, masks, {}, {}, inverse | {"bias": None})
 
 
-@pytest.mark.parametrize("name", ["edge_popup", "signed", "biprop"])
+@pytest.mark.parametrize("name", quick.first(1, ["edge_popup", "signed", "biprop"]))
 def test_each_ablation_destroys_one_thing_and_keeps_the_rest(name):
     pruner, loaded = ticket(name)
     found = ablations.networks(loaded, 7, drawn, pruner)

@@ -84,6 +84,7 @@ def test_a_stored_ticket_and_its_export_have_the_rows_accuracy(out, tmp_path):
         assert np.mean(x.argmax(-1) == labels) == row["ticket_accuracy"]
 
 
+@pytest.mark.slow
 def test_more_eps_and_keys_are_added_and_what_is_there_stays(out):
     before = rows_of(out)
     files = {path: path.read_bytes() for path in out.glob("*.ticket")}
@@ -220,6 +221,7 @@ def test_certificates_and_keys_are_added_and_what_is_there_stays(certified, tmp_
     assert "other settings" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_given_width_gets_the_sparsest_ticket_only(tmp_path):
     flags = ("--eps=0.1", "--certified=0.5,0.05", "--assignment=uniform", "--width=12")
     assert certify(tmp_path, *flags) == 0

@@ -137,6 +137,7 @@ def test_a_folder_of_other_settings_is_refused_untouched(tmp_path, capsys):
     assert after == before
 
 
+@pytest.mark.slow
 def test_digits_target_classifies_digits(key):
     from sklearn.datasets import load_digits
 

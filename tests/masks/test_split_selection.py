@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from by_sorting import oracle
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
@@ -73,6 +74,7 @@ def test_lanes_of_split_scores_and_samples_of_large_ones():
         np.testing.assert_array_equal(one(large, kept), oracle(large, kept))
 
 
+@pytest.mark.slow
 def test_ties_go_by_the_axes_in_the_order_given():
     """By vmap, which names axes, too: as many shards as one likes without devices."""
     scores = jnp.ones((2, 3, 4))
@@ -103,7 +105,7 @@ def test_trees_of_split_scores_keep_exactly_as_many():
     assert sum(int(m.sum()) for m in jax.tree.leaves(together)) == 9
 
 
-@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("seen", quick.first(1, [True, False]))
 def test_shards_and_lanes_are_not_taken_for_each_other(seen):
     scores = jnp.asarray(adversaries()[:4])
     for axis_name, name in (((), "shards"), (None, shards.LANES)):

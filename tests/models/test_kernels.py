@@ -83,6 +83,7 @@ def test_a_linen_model_knows_its_kernels_by_their_modules(attends):
     assert all(leaf.size == math.prod(leaf.shape) for leaf in leaves)
 
 
+@pytest.mark.slow
 def test_scores_are_drawn_by_the_fan_in_of_the_table(attends):
     pruner = pruners.edge_popup(kernel_axes=attends.kernel_axes)
     tree = {}

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 
 from lth_jax.perturb import ball, rounding
 
@@ -45,7 +46,7 @@ def walk(weights, eps, optimizer, steps=6, jitted=True, **where):
     return weights, state
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", quick.first(2, DTYPES))
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_optimizer_leaves_the_ball_with_donated_buffers(name, dtype):
     center = weights_of(dtype)
@@ -58,7 +59,7 @@ def test_no_optimizer_leaves_the_ball_with_donated_buffers(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", quick.first(1, [True, False]))
 def test_updates_applied_elsewhere_stay_in_the_ball_too(jitted, dtype):
     tx = ball.keep_in_ball(0.0123)
     wrap = jax.jit if jitted else lambda f: f
@@ -82,7 +83,7 @@ def test_float64_weights_are_held_as_exactly():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", quick.first(1, [True, False]))
 def test_eps_zero_leaves_the_weights_equal(jitted, norm):
     center = weights_of()
     weights, _ = walk(center, 0.0, OPTIMIZERS["adam"], jitted=jitted, norm=norm)
@@ -91,7 +92,7 @@ def test_eps_zero_leaves_the_weights_equal(jitted, norm):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
-@pytest.mark.parametrize("eps", [np.inf, 100.0])
+@pytest.mark.parametrize("eps", quick.first(1, [np.inf, 100.0]))
 def test_a_step_that_stays_inside_is_the_optimizers_own(eps, norm):
     """Bit for bit without jit; under jit a link keeps XLA from contracting p - lr * m."""
     center = weights_of()
@@ -156,7 +157,7 @@ def _size(center, weights, norm):
 
 @pytest.mark.parametrize("unit", ["absolute", "std"])
 @pytest.mark.parametrize("norm", ["l2", "l2_global"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", quick.first(1, [jnp.bfloat16, jnp.float32]))
 def test_l2_balls_are_held_exactly_and_used_to_the_stated_bound(dtype, norm, unit):
     center = weights_of(dtype)
     weights, state = walk(center, 0.7, OPTIMIZERS["sgd"], norm=norm, unit=unit)
@@ -198,7 +199,7 @@ def test_a_traced_eps_is_narrowed_toward_zero_inside_jit():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l2_global"])
-@pytest.mark.parametrize("jitted", [False, True])
+@pytest.mark.parametrize("jitted", quick.first(1, [True, False]))
 def test_random_points_lie_inside_and_fill_the_ball(jitted, norm):
     center = weights_of()
     draw = jax.jit(ball.random_in_ball, static_argnums=3) if jitted else ball.random_in_ball

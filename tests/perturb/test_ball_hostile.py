@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 
 from lth_jax.perturb import ball
 
@@ -57,7 +58,7 @@ def outside(center, weights, radii, norm):
 
 
 @pytest.mark.parametrize("norm", ["l2", "l2_global"])
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", quick.first(1, ["bfloat16", "float16"]))
 def test_l2_balls_of_16_bit_weights_hold_under_32_bit_updates(dtype, norm):
     center = center_of(dtype)
     run = jax.jit(moved, static_argnums=1)
@@ -66,8 +67,8 @@ def test_l2_balls_of_16_bit_weights_hold_under_32_bit_updates(dtype, norm):
         assert not outside(center, *run(np.float32(eps), norm, center, steps), norm)
 
 
-@pytest.mark.parametrize("norm", ball.NORMS)
-@pytest.mark.parametrize("jitted", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("norm", quick.first(1, ball.NORMS))
+@pytest.mark.parametrize("jitted", quick.first(1, [True, False]))
 def test_huge_and_infinite_steps_land_inside(jitted, norm):
     center = center_of("float32")
     run = jax.jit(moved, static_argnums=1) if jitted else moved

@@ -147,6 +147,7 @@ def test_random_points_of_split_tensors_lie_in_the_whole_ball_and_are_no_copies(
             over_devices(functools.partial(draw, axis_name=None), seen)(center, center)
 
 
+@pytest.mark.slow
 def test_an_axis_name_that_is_none_is_refused_inside_and_says_nothing_outside():
     center, step = trees()
     run = functools.partial(moved, norm="l2", unit="std")

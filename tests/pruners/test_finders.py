@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 
 from lth_jax import pruners, sweep, training
 from lth_jax.pruners import base, noise
@@ -146,7 +147,7 @@ def test_a_share_that_is_none_is_refused(share):
         pruners.PRUNERS["frozen"](share=share)
 
 
-@pytest.mark.parametrize("scope", ["tensor", "global"])
+@pytest.mark.parametrize("scope", quick.first(1, ["tensor", "global"]))
 def test_frozen_counts_are_exact_for_every_count(scope):
     pruner, weights = pruners.PRUNERS["frozen"](scope, share="3/7"), tree(1)
     scores = pruner.init(jax.random.key(0), weights)
@@ -165,6 +166,7 @@ def test_the_expected_network_expects_the_number_to_keep():
         assert float(network.sum()) == pytest.approx(count, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gems_are_frozen_only_where_the_count_falls():
     pruner, weights = pruners.PRUNERS["gem_miner"](), {"w": jnp.ones((6, 5))}
     scores = pruner.init(jax.random.key(0), weights)

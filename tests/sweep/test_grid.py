@@ -10,6 +10,7 @@ import compiled
 import jax
 import numpy as np
 import pytest
+import quick
 import tiny
 
 from lth_jax import datasets, pruners, sweep, training
@@ -28,7 +29,7 @@ def run(max_lanes=16, slice_seconds=5.0):
 
 @functools.cache
 def in_pairs():
-    """The grid in blocks of two lanes and slices of a step; its programs serve other tests.
+    """The grid in blocks of two lanes and slices of a step, which serves all quick tests.
 
     The last entry is how often XLA was asked for each program.
     """
@@ -62,7 +63,7 @@ def test_every_lane_ends_in_a_row_that_json_can_hold():
 
 
 def test_kept_is_what_was_asked_for_and_weights_stay_in_the_ball():
-    _, finished, _ = run()
+    _, finished, *_ = in_pairs()
     for wanted, event in finished.items():
         row = event.row
         if wanted.sparsity is None:
@@ -79,17 +80,12 @@ def test_kept_is_what_was_asked_for_and_weights_stay_in_the_ball():
 @pytest.mark.parametrize(
     "method",
     # Compiling takes seconds, so the others are slow.
-    [
-        name
-        if name in ("joint", "prune_then_perturb")
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in methods.METHODS
-    ],
+    quick.first(1, ["joint", *(name for name in methods.METHODS if name != "joint")]),
 )
 def test_a_lane_alone_has_the_same_bits(method):
     wanted = next(w for w in tiny.all_lanes() if w.method == method and w.eps not in (0.0, 0.01))
     row, outcome = alone.run(tiny.problem(), tiny.dataset(), wanted)
-    event = run()[1][wanted]
+    event = in_pairs()[1][wanted]
     tiny.assert_same_bits((event.weights, event.mask), (outcome.weights, outcome.mask))
     assert numbers(event.row) == numbers(row)
 
@@ -143,7 +139,7 @@ def test_shared_stages_take_their_steps_once():
 
 
 def test_what_is_missing_comes_out_as_if_nothing_had_been_done():
-    runner, finished, _ = run()
+    runner, finished, *_ = in_pairs()
     wanted = tiny.all_lanes()
     done = set(wanted[::2])
     rest = [e for e in runner.run(wanted, done) if _ends(e)]
@@ -154,7 +150,7 @@ def test_what_is_missing_comes_out_as_if_nothing_had_been_done():
 
 
 def test_the_same_seed_is_the_same_network_for_every_method():
-    _, finished, _ = run()
+    _, finished, *_ = in_pairs()
     centers = {}
     for wanted, event in finished.items():
         tiny.assert_same_bits(centers.setdefault(wanted.seed, event.center), event.center)
@@ -165,7 +161,7 @@ def test_the_same_seed_is_the_same_network_for_every_method():
     "method", ["perturb_then_prune", "random_then_prune", "prune_then_perturb"]
 )
 def test_a_ball_of_radius_0_is_plain_pruning_bit_for_bit(method):
-    _, finished, _ = run()
+    _, finished, *_ = in_pairs()
     for sparsity in tiny.SPARSITY:
         ours = finished[plan.Lane(method, 0.0, sparsity, 1)]
         prune = finished[plan.Lane("prune", None, sparsity, 1)]
@@ -175,7 +171,7 @@ def test_a_ball_of_radius_0_is_plain_pruning_bit_for_bit(method):
 
 
 def test_joint_in_a_ball_of_radius_0_is_longer_pruning():
-    _, finished, _ = run()
+    _, finished, *_ = in_pairs()
     for sparsity in tiny.SPARSITY:
         ours = finished[plan.Lane("joint", 0.0, sparsity, 1)]
         longer = finished[plan.Lane("prune_longer", None, sparsity, 1)]
@@ -253,7 +249,7 @@ def test_a_mean_of_microbatches_is_the_batch():
     wanted = plan.Lane("dense", math.inf, None, 0)
     _, parts = alone.run(tiny.problem(config), tiny.dataset(), wanted)
     # 12 steps of float32: sums in another order, no more.
-    assert tiny.largest_difference(run()[1][wanted].weights, parts.weights) < 1e-5
+    assert tiny.largest_difference(in_pairs()[1][wanted].weights, parts.weights) < 1e-5
 
 
 @functools.cache

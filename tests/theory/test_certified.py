@@ -90,6 +90,7 @@ def test_a_certified_network_is_a_ticket_that_runs(target, tmp_path, eps, assign
         assert len({n for each in layout.units for n in each}) > 1
 
 
+@pytest.mark.slow
 def test_both_assignments_choose_within_one_random_network(target):
     wide, slim = (build(target, 0.02, a).built for a in construction.ASSIGNMENTS)
     for name, block in wide.candidates.items():

@@ -6,6 +6,7 @@ import jax
 import networks
 import numpy as np
 import pytest
+import quick
 
 from lth_jax.masks import selection
 from lth_jax.perturb import quantization
@@ -32,8 +33,8 @@ def layers_of(built):
     return random_network.effective(built.weights, built.masks, built.layout.scales)
 
 
-@pytest.mark.parametrize("kind", random_network.KINDS)
-@pytest.mark.parametrize("eps", [pytest.param(0.0, marks=pytest.mark.slow), 0.01])
+@pytest.mark.parametrize("kind", quick.first(1, random_network.KINDS))
+@pytest.mark.parametrize("eps", quick.first(1, [0.01, 0.0]))
 @pytest.mark.parametrize("half", [True, False])
 def test_every_weight_is_within_eta_and_the_model_is_the_target(target, key, kind, eps, half):
     eta = 0.02
@@ -232,6 +233,7 @@ def test_values_that_do_not_fit_are_refused(key, change):
         construction.approximate(given.pop("target"), key, **given)
 
 
+@pytest.mark.slow
 def test_candidates_of_layers_halves_and_copies_are_all_drawn_apart(key):
     layout = random_network.Layout((6, 5, 4), (7, 3), 2, "uniform", (1.0, 1.0))
     tree = random_network.draw(key, layout)

@@ -205,6 +205,7 @@ def test_the_models_name_and_layout_are_those_of_theorem_2():
     ]
 
 
+@pytest.mark.slow
 def test_a_target_meets_numbers_with_weights_of_bounded_size():
     x = points()
     labels = np.float32(x[:, :1] + 0.5 * x[:, 1:2])

@@ -32,6 +32,7 @@ def test_a_kept_ticket_is_the_network_of_its_row(tmp_path, bits):
         assert abs(accuracy - row["test_accuracy"]) <= (0 if bits == 0 else 3 / 300)
 
 
+@pytest.mark.slow
 def test_lanes_that_were_run_without_tickets_are_told(tmp_path, capsys):
     assert small_study.main(tmp_path / "run", seeds="1") == 0
     assert small_study.main(tmp_path / "run", seeds="1", keep_tickets="true") == 0

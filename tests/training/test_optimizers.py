@@ -28,7 +28,8 @@ def clipped(rate):
 
 OWN = {"noisy": optax.noisy_sgd, "schedule_free": schedule_free, "clipped": clipped}
 ALL = {name: name for name in train_config.OPTIMIZERS} | OWN
-SLOW = ("noisy", "clipped")  # Each costs a compile; the others are one for every sort of state.
+# Each costs a compile; the others are one for every sort of state.
+SLOW = ("noisy", "clipped", "lion", "adamw")
 every_optimizer = pytest.mark.parametrize(
     "optimizer",
     [

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 import tiny
 
 import lth_jax
@@ -72,9 +73,7 @@ def close(found, expected):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("size", "most"), [pytest.param(32, 10_000, marks=pytest.mark.slow), (100, 10_000), (16, 70)]
-)
+@pytest.mark.parametrize(("size", "most"), quick.first(1, [(16, 70), (100, 10_000), (32, 10_000)]))
 def test_they_are_the_mean_over_batches_whatever_the_state_was(size, most, monkeypatch):
     monkeypatch.setattr(statistics, "_MOST", most)  # Of the 128 images.
     data, origin = arrays()[0], drawn()
