@@ -26,7 +26,7 @@ from lth_jax.sweep import (
 
 _T = TypeVar("_T")
 
-_FIRST_SLICE = 20  # steps
+_FIRST_SLICE = 1  # steps; of a deep net on a CPU one may take minutes, and it hears no signal
 _MOST_STEPS = 2**31 - 1  # they are counted in int32
 
 

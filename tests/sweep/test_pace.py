@@ -131,6 +131,8 @@ def test_a_run_tells_what_it_compiles_its_lanes_and_the_time_left():
     assert all(e.seconds > 0 for e in events if isinstance(e, sweep.Compiled))
     slices = [e for e in events if isinstance(e, sweep.Progress)]
     assert slices[0].left is None and slices[-1].left >= 0
+    # None while compiling, then one of each lane: a caller who wants to stop is soon asked.
+    assert [e.lane_steps for e in slices[:2]] == [0, 4]
     assert {e.all_lanes for e in slices} == {4}
     again = list(runner.run(wanted, done=wanted[:2]))
     assert not [e for e in again if isinstance(e, sweep.Compiling)]
