@@ -7,22 +7,23 @@ Every finder trains scores for E + P epochs: alone (prune_longer, ε = 0), and w
 ball (joint). Baselines, whose masks are found at initialization, are the untrained network at
 ε = 0 and weights in the ball for as many epochs (random_mask_then_perturb). SNIP, GraSP and SynFlow
 rank all tensors together, as their papers do; the others rank each. Of --eps the one that validates
-best, for each pruner and sparsity; of --rates the rate of the scores that validates best on a seed
-of its own, for each finder. Accuracies are compared with edge-popup's by exact sign flips of
-differences paired by seed, corrected by Holm over all that are compared with the same one of its
-entries (a sparsity, weights that move or not): ten seeds could not decide the whole table, as no p
-is below 2 / 2^10.
+best, for each pruner and sparsity; of --rates and --decays the ones of the scores that validate
+best on a seed of its own, for each finder. Accuracies are compared with edge-popup's by exact sign
+flips of differences paired by seed, corrected by Holm over all that are compared with the same one
+of its entries (a sparsity, weights that move or not): ten seeds could not decide the whole table,
+as no p is below 2 / 2^10.
 
 OUT/PRUNER are runs of their own, which the same command continues; OUT/finders.json has the table.
 With --keep_tickets `python -m experiments.ablate --run=OUT/PRUNER` goes on from there.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import sys
 import typing
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import rich.console
 
@@ -40,6 +41,13 @@ _ALL = (*_FINDERS, *_BASELINES, *one_shots.NAMES)
 _SMOKE = {"width": 0.04, "train_size": 256, "perturb_epochs": 1, "prune_epochs": 1}
 
 
+class Scores(NamedTuple):
+    """How scores are trained."""
+
+    rate: float
+    decay: float  # of SGD, as weight decay
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to run and compare; the flags of `train` have the names of its fields."""
@@ -54,7 +62,10 @@ class Config:
     eps: tuple[float, ...] = cli.setting((0.02, 0.05, 0.1), "Radii above 0 to choose from.")
     sparsity: tuple[float, ...] = cli.setting((0.5, 0.9), "List of fractions to remove, in (0, 1).")
     rates: tuple[float, ...] = cli.setting(
-        (0.03, 0.1, 1.0, 10.0), "Rates of scores to choose from."
+        (0.1, 1.0, 10.0, 100.0, 1000.0), "Rates of scores to choose from."
+    )
+    decays: tuple[float, ...] = cli.setting(
+        (1e-4, 0.0), "Weight decays of scores to choose from, each with each rate."
     )
     seeds: int = cli.setting(10, "How many seeds, at most 20.")
     seed: int = cli.setting(200, "The first seed; rates are chosen on the one after the last.")
@@ -78,16 +89,26 @@ class Config:
             raise ValueError(f"seeds must lie in [1, {most}], got {self.seeds}.")
         if not all(0 < value < 1 for value in self.sparsity):
             raise ValueError(f"sparsity must lie in (0, 1), got {self.sparsity}.")
-        if not all(0 <= value < float("inf") for value in self.rates):
-            raise ValueError(f"rates must be finite and at least 0, got {self.rates}.")
-        self.study(table.REFERENCE, self.rates[0], "any")  # Its checks come before any work.
+        for name in ("rates", "decays"):
+            values = getattr(self, name)
+            if not values or not all(0 <= value < float("inf") for value in values):
+                raise ValueError(f"{name} must be finite and at least 0, got {values}.")
+        for name, given in (("prune_lr", "rates"), ("prune_decay", "decays")):
+            if getattr(self.train, name) != getattr(training.TrainConfig, name):
+                raise ValueError(f"{name} is chosen here, give {given}.")
+        self.study(table.REFERENCE, self.scores[0], "any")  # Its checks come before any work.
+
+    @property
+    def scores(self) -> list[Scores]:
+        """What rate and decay of the scores are chosen from."""
+        return list(map(Scores._make, itertools.product(self.rates, self.decays)))
 
     @property
     def folder(self) -> pathlib.Path:
         """Where runs and the table are."""
         return pathlib.Path(self.out or f"runs/finders-{self.dataset}-{self.scale}")
 
-    def study(self, name: str, rate: float, place: str) -> image_flags.Config:
+    def study(self, name: str, scores: Scores, place: str) -> image_flags.Config:
         """The image study of a pruner.
 
         Raises:
@@ -103,7 +124,8 @@ class Config:
             "method": ("prune_longer", "joint") if learns else ("random_mask_then_perturb",),
             "eps": self.eps if learns else (0.0, *self.eps),
             "scope": "global" if name in one_shots.NAMES else "tensor",
-            "prune_lr": rate,
+            "prune_lr": scores.rate,
+            "prune_decay": scores.decay,
             "out": str(self.folder / place),
         }
         for same in ("dataset", "data_dir", "offline", "sparsity", "seeds", "seed", "max_lanes"):
@@ -112,18 +134,18 @@ class Config:
         return flags.replace(image_flags.Config(), pruner=name, **changed)
 
 
-def best_rate(config: Config, name: str, console: rich.console.Console) -> float:
-    """The rate of the scores that validates best, over the sparsities, on a seed of its own."""
-    if len(config.rates) == 1 or name not in _FINDERS:
-        return config.rates[0]
+def best(config: Config, name: str, console: rich.console.Console) -> Scores:
+    """What validates best, over the sparsities, on a seed of its own."""
+    if len(config.scores) == 1 or name not in _FINDERS:
+        return config.scores[0]
     found = {}
-    for rate in config.rates:
-        study = config.study(name, rate, f"rates/{name}-{rate:g}")
+    for scores in config.scores:
+        study = config.study(name, scores, f"rates/{name}-{scores.rate:g}-{scores.decay:g}")
         alone = {"method": ("prune_longer",), "seeds": 1, "seed": config.seed + config.seeds}
         rows = image_study.run(flags.replace(study, **alone), "finders", console)
         fine = [row["val_accuracy"] for row in rows if row["diverged"] is None]
-        found[rate] = statistics.mean(fine).mean if len(fine) == len(rows) else -1.0
-    return max(found, key=lambda rate: found[rate])
+        found[scores] = statistics.mean(fine).mean if len(fine) == len(rows) else -1.0
+    return max(found, key=lambda scores: found[scores])
 
 
 def run(config: Config) -> list[dict[str, Any]]:
@@ -155,17 +177,19 @@ def run(config: Config) -> list[dict[str, Any]]:
 def _trained(config: Config) -> list[dict[str, Any]]:
     console, found = rich.console.Console(stderr=True), []
     if {*config.pruner} & {*one_shots.NAMES}:
-        one_shots.register(config.study(table.REFERENCE, config.rates[0], "any"))
+        one_shots.register(config.study(table.REFERENCE, config.scores[0], "any"))
     for name in config.pruner:
-        rate = best_rate(config, name, console)
-        rows = image_study.run(config.study(name, rate, name), "finders", console)
-        found += [row | {"prune_lr": rate} for row in rows]
+        scores = best(config, name, console)
+        rows = image_study.run(config.study(name, scores, name), "finders", console)
+        found += [row | scores._asdict() for row in rows]
     return found
 
 
 def _stored(paths: Sequence[str]) -> list[dict[str, Any]]:
     loaded = [archive.load(path) for path in paths]
-    return [row | {"prune_lr": each.config["prune_lr"]} for each in loaded for row in each.rows]
+    chosen = [Scores(each.config["prune_lr"], each.config["prune_decay"]) for each in loaded]
+    pairs = zip(chosen, loaded, strict=True)
+    return [row | scores._asdict() for scores, each in pairs for row in each.rows]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Entry(NamedTuple):
     p_holm: float  # corrected over the others that are compared with the same reference's entry
     diverged: int
     rate: float  # of the scores
+    decay: float  # of the scores
 
     def record(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -36,8 +37,8 @@ def entries(rows: Iterable[Mapping[str, Any]]) -> list[Entry]:
     """What rows of several pruners say.
 
     Args:
-        rows: With `pruner`, `prune_lr`, `sparsity`, `eps` (0 or null is weights that do not move),
-            `seed` and accuracies.
+        rows: With `pruner`, `rate`, `decay`, `sparsity`, `eps` (0 or null is weights that do not
+            move), `seed` and accuracies.
 
     Returns:
         In the order of their first rows, by sparsity, ε = 0 first.
@@ -102,7 +103,8 @@ def _entry(
         p=p,
         p_holm=p,
         diverged=len(lanes) - len(ours),
-        rate=next(iter(lanes.values()))["prune_lr"],
+        rate=next(iter(lanes.values()))["rate"],
+        decay=next(iter(lanes.values()))["decay"],
     )
 
 
@@ -114,14 +116,15 @@ def _accuracies(lanes: _Lanes) -> dict[int, float]:
 def lines(some: Sequence[Entry]) -> list[str]:
     """The entries in markdown, in percent with 95 % intervals."""
     shown = [
-        f"| sparsity | pruner | rate | ε | test, % | − `{REFERENCE}` | p after Holm | n |",
-        "|" + "---|" * 8,
+        f"| sparsity | pruner | rate | decay | ε | test, % | − `{REFERENCE}` | p after Holm | n |",
+        "|" + "---|" * 9,
     ]
     for entry in some:
         against = "" if entry.pruner == REFERENCE else _percent(entry.difference, "+")
         p = "" if entry.pruner == REFERENCE else f"{entry.p_holm:.2g}"
         n = f"{entry.accuracy.n}" + (f" (+{entry.diverged} diverged)" if entry.diverged else "")
-        fields = (f"{entry.sparsity:g}", f"`{entry.pruner}`", f"{entry.rate:g}", f"{entry.eps:g}")
+        numbers = (f"{value:g}" for value in (entry.rate, entry.decay, entry.eps))
+        fields = (f"{entry.sparsity:g}", f"`{entry.pruner}`", *numbers)
         shown.append("| " + " | ".join((*fields, _percent(entry.accuracy), against, p, n)) + " |")
     return shown
 

@@ -17,7 +17,8 @@ finders = importlib.import_module("experiments.finders.__main__")
 def row(pruner, eps, seed, test, validation=0.5, diverged=None, sparsity=0.5):
     return {
         "pruner": pruner,
-        "prune_lr": 0.1,
+        "rate": 0.1,
+        "decay": 1e-4,
         "sparsity": sparsity,
         "eps": eps,
         "seed": seed,
@@ -45,10 +46,8 @@ def test_each_pruner_has_the_eps_that_validates_best_and_holm_counts_a_column():
     assert still.p_holm == found["signed", False].p_holm == 2 * 2 / 2**6
     assert found["biprop", True].p_holm == found["biprop", True].p == 2 / 2**6
     text = "\n".join(table.lines(list(found.values())))
-    assert (
-        "| 0.5 | `biprop` | 0.1 | 0 | 72.50 ± 1.96 | -10.00 ± 0.00 | 0.062 | 6 (+1 diverged) |"
-        in text
-    )
+    shown = "| 0.0001 | 0 | 72.50 ± 1.96 | -10.00 ± 0.00 | 0.062 | 6 (+1 diverged) |"
+    assert f"| 0.5 | `biprop` | 0.1 {shown}" in text
     json.dumps([entry.record() for entry in found.values()], allow_nan=False)
     with pytest.raises(ValueError, match="expected rows of edge_popup beside those of biprop"):
         table.entries([row("biprop", None, 0, 0.5)])
@@ -57,10 +56,11 @@ def test_each_pruner_has_the_eps_that_validates_best_and_holm_counts_a_column():
 def test_what_is_run_by_default():
     config = finders.Config()
     assert set(config.pruner) == set(pruners.PRUNERS) | set(one_shots.NAMES)
-    study = config.study("biprop", 1.0, "biprop")
-    assert study.method == ("prune_longer", "joint") and study.train.prune_lr == 1.0
+    study = config.study("biprop", finders.Scores(1.0, 0.0), "biprop")
+    assert study.method == ("prune_longer", "joint")
+    assert (study.train.prune_lr, study.train.prune_decay) == (1.0, 0.0)
     assert (study.seeds, study.sparsity, study.scope) == (10, (0.5, 0.9), "tensor")
-    baseline = config.study("random", 0.1, "random")
+    baseline = config.study("random", config.scores[0], "random")
     assert baseline.method == ("random_mask_then_perturb",) and baseline.eps[0] == 0
     assert confirmatory.MOST_PAIRS == 20
 
@@ -74,6 +74,8 @@ def test_what_is_run_by_default():
         ("--seeds=21", "--seeds must lie in [1, 20]"),
         ("--sparsity=0", "--sparsity must lie in (0, 1)"),
         ("--rates=-1", "--rates must be finite and at least 0"),
+        ("--decays=inf", "--decays must be finite and at least 0"),
+        ("--prune_lr=1", "--prune_lr is chosen here, give rates."),
         ("--dataset=letters", "--dataset must be one of"),
     ],
 )
@@ -89,15 +91,18 @@ def test_bad_input_is_one_line(flag, said, capsys, tmp_path):
 def test_a_tiny_run_ends_with_its_table(tmp_path, capsys):
     out = tmp_path / "run"
     argv = ["--scale=smoke", "--dataset=digits", "--pruner=edge_popup,snip", "--seeds=2"]
-    argv += ["--eps=0.05", "--sparsity=0.5", "--rates=0.1,1", f"--out={out}", "--nocompile_cache"]
+    argv += ["--eps=0.05", "--sparsity=0.5", "--rates=0.1", f"--out={out}", "--nocompile_cache"]
     assert cli.main(finders.run, finders.Config(), "", argv) == 0
     said = capsys.readouterr().out
-    assert said.count("| `edge_popup` | ") == 2 and "| `snip` | 0.1 | 0.05 |" in said
+    assert said.count("| `edge_popup` | ") == 2 and "| `snip` | 0.1 | 0.0001 | 0.05 |" in said
     kept = json.loads((out / "finders.json").read_text())
     assert [(e["pruner"], e["moves"]) for e in kept] == [
         (name, moves) for moves in (False, True) for name in ("edge_popup", "snip")
     ]
-    assert {p.name for p in (out / "rates").iterdir()} == {"edge_popup-0.1", "edge_popup-1"}
+    assert {p.name for p in (out / "rates").iterdir()} == {
+        "edge_popup-0.1-0",
+        "edge_popup-0.1-0.0001",
+    }
     rows = [json.loads(line) for line in (out / "snip/results.jsonl").read_text().splitlines()]
     assert all(r["scope"] == "global" and r["kept"] == r["total"] // 2 for r in rows)
     for name in one_shots.NAMES:
