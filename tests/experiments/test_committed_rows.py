@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from experiments import ablate
+from experiments.finders import table as finders_table
 from experiments.planted import table
 from experiments.published import beside
 from lth_jax.report import confirmatory, hypotheses, summary
@@ -93,3 +95,31 @@ def test_the_table_of_conv2_stands_in_the_readme():
         if pair := cell.against.get("prune_longer"):
             line += f" {100 * pair.difference:+.2f} ± {100 * pair.half:.2f} (p {pair.p:.2g}) |"
         assert line in README.read_text(), line
+
+
+def test_the_table_of_finders_stands_in_the_readme():
+    rows, archives = [], sorted((README.parent / "results").glob("finders_*.jsonl.gz"))
+    for file in archives:
+        found = archive.load(file)
+        names = ("prune_lr", "prune_decay")
+        rate, decay = (found.config[name] for name in names)
+        rows += [row | {"rate": rate, "decay": decay} for row in found.rows]
+    assert {row["seed"] for row in rows} == {*range(200, 210)}
+    entries = finders_table.entries(rows)
+    assert len(entries) == len(archives) * 2 * 2 >= 7 * 2 * 2
+    text = README.read_text()
+    for line in finders_table.lines(entries)[2:]:
+        assert line in text, line
+
+
+def test_the_table_of_ablations_stands_in_the_readme():
+    rows = stored("ablations_edge_popup.json.gz")
+    assert len(rows) == 80 and not any(row["collapsed"] for row in rows)
+    text, lines = README.read_text(), ablate.table(rows)[2:]
+    assert len(lines) == 8
+    for line in lines:
+        assert line in text, line
+    for row in rows:
+        every = row["accuracy"]
+        ticket, *others = (max(every[name]) for name in every)
+        assert ticket > 0.8 and max(others) < 0.35, row["ticket"]
