@@ -106,7 +106,7 @@ def test_the_table_of_finders_stands_in_the_readme():
         rows += [row | {"rate": rate, "decay": decay} for row in found.rows]
     assert {row["seed"] for row in rows} == {*range(200, 210)}
     entries = finders_table.entries(rows)
-    assert len(entries) == len(archives) * 2 * 2 >= 7 * 2 * 2
+    assert len(entries) == len(archives) * 2 * 2 >= 10 * 2 * 2
     text = README.read_text()
     for line in finders_table.lines(entries)[2:]:
         assert line in text, line
