@@ -20,7 +20,6 @@ import lth_jax
 from lth_jax import datasets, models, sweep
 from lth_jax.report import frames, plots, table
 from lth_jax.sweep import plan
-from lth_jax.sweep import runner as sweep_runner
 from lth_jax.training import methods
 
 GRID = {"methods": ["perturb_then_prune"], "eps": [0.0, 0.03], "sparsity": [0.5], "seeds": [0, 1]}
@@ -124,8 +123,7 @@ def test_events_tell_how_far_it_is(whole):
     assert len(result.rows) == len(finished)
 
 
-def test_what_a_caller_raises_ends_the_run_and_the_next_goes_on(tmp_path, monkeypatch, whole):
-    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
+def test_what_a_caller_raises_ends_the_run_and_the_next_goes_on(tmp_path, whole):
     steps = []
 
     def stop(event):
@@ -149,9 +147,7 @@ def test_what_a_caller_raises_ends_the_run_and_the_next_goes_on(tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_without_held_out_images_the_test_split_is_watched_and_chooses_nothing(
-    tmp_path, monkeypatch
-):
+def test_without_held_out_images_the_test_split_is_watched_and_chooses_nothing(tmp_path):
     # All that the published code does otherwise, at once: also across a stop in the middle.
     train = dataclasses.replace(
         tiny.CONFIG, batch_size=48, last_batch=True, schedule_per="epoch", project_per="epoch"
@@ -169,7 +165,6 @@ def test_without_held_out_images_the_test_split_is_watched_and_chooses_nothing(
             raise InterruptedError
 
     whole = study(tmp_path / "whole").run(**grid)
-    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
     with pytest.raises(InterruptedError):
         study(tmp_path / "cut").run(**grid, on_event=stop)
     again = study(tmp_path / "cut").run(**grid)

@@ -24,8 +24,7 @@ import itertools
 import pathlib
 import sys
 import typing
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import rich.console
 
@@ -34,20 +33,12 @@ from experiments.cli import flags, image_flags, image_study
 from experiments.finders import one_shots, table
 from lth_jax import errors, files, pruners, training
 from lth_jax.report import confirmatory, statistics
-from lth_jax.runs import archive
 
 _NAMED = typing.get_args(pruners.PrunerName)
 _FINDERS = tuple(name for name in _NAMED if pruners.PRUNERS[name]().learns)
 _BASELINES = tuple(name for name in _NAMED if name not in _FINDERS)
 _ALL = (*_FINDERS, *_BASELINES, *one_shots.NAMES)
 _SMOKE = {"width": 0.04, "train_size": 256, "perturb_epochs": 1, "prune_epochs": 1}
-
-
-class Scores(NamedTuple):
-    """How scores are trained."""
-
-    rate: float
-    decay: float  # of SGD, as weight decay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,16 +92,16 @@ class Config:
         self.study(table.REFERENCE, self.scores[0], "any")  # Its checks come before any work.
 
     @property
-    def scores(self) -> list[Scores]:
+    def scores(self) -> list[table.Scores]:
         """What rate and decay of the scores are chosen from."""
-        return list(map(Scores._make, itertools.product(self.rates, self.decays)))
+        return list(map(table.Scores._make, itertools.product(self.rates, self.decays)))
 
     @property
     def folder(self) -> pathlib.Path:
         """Where runs and the table are."""
         return pathlib.Path(self.out or f"runs/finders-{self.dataset}-{self.scale}")
 
-    def study(self, name: str, scores: Scores, place: str) -> image_flags.Config:
+    def study(self, name: str, scores: table.Scores, place: str) -> image_flags.Config:
         """The image study of a pruner.
 
         Raises:
@@ -136,7 +127,7 @@ class Config:
         return flags.replace(image_flags.Config(), pruner=name, **changed)
 
 
-def best(config: Config, name: str, console: rich.console.Console) -> Scores:
+def best(config: Config, name: str, console: rich.console.Console) -> table.Scores:
     """What validates best, over the sparsities, on a seed of its own."""
     if len(config.scores) == 1 or name not in _FINDERS:
         return config.scores[0]
@@ -160,7 +151,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         InputError: If the data or a folder is bad.
         RunError: If a run cannot go on.
     """
-    found = _stored(config.rows) if config.rows else _trained(config)
+    found = table.stored(config.rows) if config.rows else _trained(config)
     try:
         entries = table.entries(found)
     except ValueError as error:
@@ -185,13 +176,6 @@ def _trained(config: Config) -> list[dict[str, Any]]:
         rows = image_study.run(config.study(name, scores, name), "finders", console)
         found += [row | scores._asdict() for row in rows]
     return found
-
-
-def _stored(paths: Sequence[str]) -> list[dict[str, Any]]:
-    loaded = [archive.load(path) for path in paths]
-    chosen = [Scores(each.config["prune_lr"], each.config["prune_decay"]) for each in loaded]
-    pairs = zip(chosen, loaded, strict=True)
-    return [row | scores._asdict() for scores, each in pairs for row in each.rows]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,23 @@
 """Rows of many pruners side by side: at ε = 0 and at the ε that validates best for each."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lth_jax import files
 from lth_jax.report import confirmatory, statistics
+from lth_jax.runs import archive
 
 REFERENCE = "edge_popup"
+
+
+class Scores(NamedTuple):
+    """How scores are trained."""
+
+    rate: float
+    decay: float  # of SGD, as weight decay
+
+
 _Lanes = dict[int, Mapping[str, Any]]  # rows by seed
 
 
@@ -31,6 +42,22 @@ class Entry(NamedTuple):
         found |= {name: found[name]._asdict() for name in ("accuracy", "difference")}
         made: dict[str, Any] = files.jsonable(found)
         return made
+
+
+def stored(files: Iterable[str | os.PathLike[str]]) -> list[dict[str, Any]]:
+    """The rows of archives, as `entries` takes them.
+
+    Args:
+        files: From `experiments.archive`, one for each pruner.
+
+    Raises:
+        InputError: If a file is missing or damaged.
+    """
+    found = []
+    for kept in map(archive.load, files):
+        scores = Scores(kept.config["prune_lr"], kept.config["prune_decay"])
+        found += [row | scores._asdict() for row in kept.rows]
+    return found
 
 
 def entries(rows: Iterable[Mapping[str, Any]]) -> list[Entry]:

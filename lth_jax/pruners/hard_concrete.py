@@ -33,7 +33,7 @@ def hard_concrete(
     Deviations: the paper's penalty has no number to stop at. The final network has the exact number
     of weights, whole, instead of the paper's clipped mean gates. Scores start from U(-b, b).
     A step moves a score by up to a quarter of the product of both rates because of the penalty
-    alone: where that is much, as at .01 and a rate of 10, nothing else is learned.
+    alone: where that is much, as at .01 and a rate of 10, little else is learned.
 
     Args:
         scope: See `edge_popup`.

@@ -98,12 +98,8 @@ def test_the_table_of_conv2_stands_in_the_readme():
 
 
 def test_the_table_of_finders_stands_in_the_readme():
-    rows, archives = [], sorted((README.parent / "results").glob("finders_*.jsonl.gz"))
-    for file in archives:
-        found = archive.load(file)
-        names = ("prune_lr", "prune_decay")
-        rate, decay = (found.config[name] for name in names)
-        rows += [row | {"rate": rate, "decay": decay} for row in found.rows]
+    archives = sorted((README.parent / "results").glob("finders_*.jsonl.gz"))
+    rows = finders_table.stored(archives)
     assert {row["seed"] for row in rows} == {*range(200, 210)}
     entries = finders_table.entries(rows)
     assert len(entries) == len(archives) * 2 * 2 >= 10 * 2 * 2

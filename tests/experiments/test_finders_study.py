@@ -56,7 +56,7 @@ def test_each_pruner_has_the_eps_that_validates_best_and_holm_counts_a_column():
 def test_what_is_run_by_default():
     config = finders.Config()
     assert set(config.pruner) == set(pruners.PRUNERS) | set(one_shots.NAMES)
-    study = config.study("biprop", finders.Scores(1.0, 0.0), "biprop")
+    study = config.study("biprop", table.Scores(1.0, 0.0), "biprop")
     assert study.method == ("prune_longer", "joint")
     assert (study.train.prune_lr, study.train.prune_decay) == (1.0, 0.0)
     assert (study.seeds, study.sparsity, study.scope) == (10, (0.5, 0.9), "tensor")

@@ -14,7 +14,6 @@ import lth_jax
 from lth_jax import models, sweep, training
 from lth_jax.models import base
 from lth_jax.sweep import plan
-from lth_jax.sweep import runner as sweep_runner
 from lth_jax.training import methods
 
 # equinox takes the variance in two passes, where flax has E x² - (E x)², and its means in another
@@ -209,10 +208,7 @@ def finished(runner, saved=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", OTHERS)
-def test_with_dropout_and_batch_norm_lanes_agree_and_resume_is_exact(
-    library, monkeypatch, compiles
-):
-    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
+def test_with_dropout_and_batch_norm_lanes_agree_and_resume_is_exact(library, compiles):
     model = same_cnn.model(library, 0.5)
     pruner = lth_jax.edge_popup(kernel_axes=model.kernel_axes)
     problem = training.Problem(model, pruner, tiny.CONFIG)

@@ -12,7 +12,6 @@ import tiny
 from lth_jax import sweep
 from lth_jax.runs import checkpoints
 from lth_jax.sweep import plan, snapshots
-from lth_jax.sweep import runner as sweep_runner
 
 pytestmark = pytest.mark.slow  # Programs of their own for every optimizer.
 
@@ -70,8 +69,7 @@ def test_a_lane_alone_has_the_same_bits_and_stays_in_its_ball(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_k_steps_and_the_rest_are_all_steps_bit_for_bit(pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
+def test_k_steps_and_the_rest_are_all_steps_bit_for_bit(pair, tmp_path):
     run = runner_of(pair).run(WANTED)
     slices = (event for event in run if isinstance(event, sweep.Progress))
     next(itertools.islice(slices, 6, None))

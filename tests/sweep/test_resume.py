@@ -10,20 +10,15 @@ import compiled
 import jax
 import numpy as np
 import pytest
+import quick
 import small_study
 import tiny
 
 from lth_jax import sweep, training
 from lth_jax.runs import checkpoints, results
 from lth_jax.sweep import events, plan, rows, snapshots
-from lth_jax.sweep import runner as sweep_runner
 
 WANTED = plan.lanes(["perturb_then_prune", "prune"], [0.0, 0.03], [0.5, 0.75], [0, 1])
-
-
-@pytest.fixture(autouse=True)
-def _slices_of_one_step(monkeypatch):
-    monkeypatch.setattr(sweep_runner, "_FIRST_SLICE", 1)
 
 
 def grid_of(max_lanes=4, config=tiny.CONFIG):
@@ -156,7 +151,7 @@ def test_a_snapshot_of_another_program_is_not_used(whole):
         assert first.lane_steps == 0 and run.snapshot().step == 0
 
 
-@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", quick.first(1, ["SIGINT", "SIGTERM"]))
 def test_a_signal_saves_and_the_same_command_continues(tmp_path, capsys, monkeypatch, plain, name):
     steps_of = []
     progress = sweep.Progress
