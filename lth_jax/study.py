@@ -53,6 +53,7 @@ class Started(NamedTuple):
     strategy: str
     devices: int
     engine: str = "local"
+    saved: tuple[int, ...] = ()  # of each checkpoint found, the steps that its stage had taken
 
 
 Tell = Callable[[str], None]
@@ -402,17 +403,18 @@ class Study:
         _check_methods(folder, own)
         done = folder.done
         missing = sum(lane not in done for lane in lanes)
+        # A checkpoint belongs to the folder and to what its own methods do.
+        name = "-".join([folder.run, *own.values()])
+        there = saved.load(self.path, name, self._tell) if missing else []
         where = "local" if self._cluster is None else "ray"
-        on_event(Started(len(lanes), missing, self._setup.strategy, engine.devices, where))
+        steps = tuple(snapshot.step for snapshot in there)
+        on_event(Started(len(lanes), missing, self._setup.strategy, engine.devices, where, steps))
         if self._keep_tickets:
             bare = lane_tickets.missing(self.path, folder.rows)
             if bare:
                 self._tell(
                     f"{bare} finished lanes were run without tickets; another folder keeps all"
                 )
-        # A checkpoint belongs to the folder and to what its own methods do.
-        name = "-".join([folder.run, *own.values()])
-        there = saved.load(self.path, name, self._tell) if missing else []
         grid = jobs.Grid(lanes, done, there, self.problem.config)
         folder.expect(jobs.order(grid, engine.block_size(len(lanes))))
         if missing:

@@ -86,6 +86,8 @@ class _Watcher:
                 f"{event.missing} to run, E = {train.perturb_epochs}, P = {train.prune_epochs} "
                 f"epochs, {event.strategy} over {event.devices} devices{where}"
             )
+            for step in event.saved:
+                self._say(f"a checkpoint was found, {step:,} steps into its stage")
 
     def report(self, result: study.Result) -> None:
         """Prints the table, what is best, and where the files are."""

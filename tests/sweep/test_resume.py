@@ -169,8 +169,13 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, capsys, monkeyp
     assert signal.getsignal(getattr(signal, name)) is before
     assert capsys.readouterr().err == f"stopped by {name}: the same command continues\n"
     assert (tmp_path / "cut" / "checkpoints" / "000001").is_dir()
+    snapshot = checkpoints.load(tmp_path / "cut" / "checkpoints")
+    step = snapshots.from_stored(*next(snapshot)).step
     assert small_study.main(tmp_path / "cut") == 0
+    assert f"\na checkpoint was found, {step:,} steps into its stage\n" in capsys.readouterr().out
     assert small_study.rows(tmp_path / "cut") == small_study.rows(plain)
+    assert small_study.main(tmp_path / "cut") == 0
+    assert "checkpoint" not in capsys.readouterr().out
     assert not (tmp_path / "cut" / "checkpoints").exists()
 
 
