@@ -6,7 +6,7 @@ import json
 import pytest
 
 from experiments import cli
-from experiments.finders import one_shots, table
+from experiments.finders import flags, one_shots, table
 from lth_jax import pruners
 from lth_jax.report import confirmatory
 from lth_jax.runs import archive
@@ -54,7 +54,7 @@ def test_each_pruner_has_the_eps_that_validates_best_and_holm_counts_a_column():
 
 
 def test_what_is_run_by_default():
-    config = finders.Config()
+    config = flags.Config()
     assert set(config.pruner) == set(pruners.PRUNERS) | set(one_shots.NAMES)
     study = config.study("biprop", table.Scores(1.0, 0.0), "biprop")
     assert study.method == ("prune_longer", "joint")
@@ -81,7 +81,7 @@ def test_what_is_run_by_default():
 )
 def test_bad_input_is_one_line(flag, said, capsys, tmp_path):
     argv = [flag, f"--out={tmp_path / 'run'}", "--nocompile_cache"]
-    assert cli.main(finders.run, finders.Config(), "", argv) == 2
+    assert cli.main(finders.run, flags.Config(), "", argv) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
@@ -92,7 +92,7 @@ def test_a_tiny_run_ends_with_its_table(tmp_path, capsys):
     out = tmp_path / "run"
     argv = ["--scale=smoke", "--dataset=digits", "--pruner=edge_popup,snip", "--seeds=2"]
     argv += ["--eps=0.05", "--sparsity=0.5", "--rates=0.1", f"--out={out}", "--nocompile_cache"]
-    assert cli.main(finders.run, finders.Config(), "", argv) == 0
+    assert cli.main(finders.run, flags.Config(), "", argv) == 0
     said = capsys.readouterr().out
     assert said.count("| `edge_popup` | ") == 2 and "| `snip` | 0.1 | 0.0001 | 0.05 |" in said
     kept = json.loads((out / "finders.json").read_text())
@@ -111,8 +111,8 @@ def test_a_tiny_run_ends_with_its_table(tmp_path, capsys):
     for name, file in zip(("edge_popup", "snip"), archives, strict=True):
         archive.store(out / name, file, ["some command"])
     again = [f"--rows={','.join(archives)}", f"--out={tmp_path / 'again'}", "--nocompile_cache"]
-    assert cli.main(finders.run, finders.Config(), "", again) == 0
+    assert cli.main(finders.run, flags.Config(), "", again) == 0
     assert json.loads((tmp_path / "again/finders.json").read_text()) == kept
     lone = [f"--rows={archives[1]}", f"--out={tmp_path / 'lone'}", "--nocompile_cache"]
-    assert cli.main(finders.run, finders.Config(), "", lone) == 2
+    assert cli.main(finders.run, flags.Config(), "", lone) == 2
     assert "rows: expected rows of edge_popup beside those of snip." in capsys.readouterr().err
