@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 import tiny
 
 import lth_jax
@@ -58,15 +59,30 @@ def test_snip_is_the_slope_of_the_loss_in_each_mask():
             assert found[leaf][place] == pytest.approx(abs(ends[0] - ends[1]) / (2 * h), abs=1e-6)
 
 
-def test_grasp_is_minus_w_times_the_hessian_by_finite_differences():
-    found = float64(jax.jit(lambda w: one_shot.grasp_saliency(MODEL, BATCH, w, w))(weights()))
-    w, h = float64(weights()), 1e-6
-    g = slope(w)
-    up, down = (slope({leaf: w[leaf] + s * h * g[leaf] for leaf in w}) for s in (1, -1))
-    for leaf in w:
-        expected = -w[leaf] * (up[leaf] - down[leaf]) / (2 * h)
-        np.testing.assert_allclose(found[leaf], expected, rtol=1e-3, atol=1e-5)
-    assert min(found["first"].min(), found["second"].min()) < 0  # Of both signs.
+@pytest.mark.parametrize("temperature", quick.first(1, [200.0, 1.0]))
+def test_grasp_is_the_slope_of_half_the_squared_gradient_in_each_mask(temperature):
+    """So that the largest are kept: without them the least gradient would flow."""
+
+    def half(w):
+        cooled = slope({"first": w["first"], "second": w["second"] / temperature})
+        return (np.sum(cooled["first"] ** 2) + np.sum((cooled["second"] / temperature) ** 2)) / 2
+
+    def saliency(w):
+        return one_shot.grasp_saliency(MODEL, BATCH, w, w, temperature)
+
+    found = float64(jax.jit(saliency)(weights()))
+    w, h = float64(weights()), 1e-5
+    for leaf, values in w.items():
+        scale = np.abs(found[leaf]).max()
+        for place in np.ndindex(values.shape):
+            ends = []
+            for factor in (1 + h, 1 - h):
+                moved = {name: array.copy() for name, array in w.items()}
+                moved[leaf][place] *= factor
+                ends.append(half(moved))
+            expected = (ends[0] - ends[1]) / (2 * h)
+            assert found[leaf][place] == pytest.approx(expected, rel=1e-3, abs=1e-4 * scale)
+        assert found[leaf].min() < 0 < found[leaf].max()
 
 
 def flow_by_hand(w, mask):
@@ -152,6 +168,8 @@ def test_values_that_are_none_are_refused():
         one_shot.synflow(MODEL, SHAPE, 1.0)
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         one_shot.synflow(MODEL, SHAPE, 0.5, rounds=0)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        one_shot.grasp(MODEL, BATCH, temperature=0.0)
 
 
 @pytest.mark.slow

@@ -51,17 +51,21 @@ def state_of(model: Model) -> chex.ArrayTree:
     return model.init(numerics.key(0))[1]
 
 
-def loss(model: Model, weights: chex.ArrayTree, batch: Batch) -> jax.Array:
+def loss(
+    model: Model, weights: chex.ArrayTree, batch: Batch, temperature: float = 1.0
+) -> jax.Array:
     """The mean cross-entropy of a batch, in training mode, as it is at initialization.
 
     Args:
         model: A model without random numbers in training.
         weights: Its weights.
         batch: Inputs and classes.
+        temperature: What logits are divided by.
 
     Returns:
         [] float.
     """
     logits, _ = model.apply(weights, state_of(model), jnp.asarray(batch.images), train=True)
     labels = jnp.asarray(batch.labels)
-    return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits / temperature, labels)
+    return jnp.mean(losses)
