@@ -18,7 +18,7 @@ def grasp_saliency(
     scores: chex.ArrayTree,
     temperature: float = 200.0,
 ) -> chex.ArrayTree:
-    """w · (H g), g the gradient of the loss and H its Hessian, by the chosen weights.
+    """Finds w · (H g), g the gradient of the loss and H its Hessian, by the chosen weights.
 
     Removing a weight takes about this much from ½|g|², so the largest are kept. The paper's
     score is this one's negative, of which it removes the largest.
@@ -35,11 +35,10 @@ def grasp_saliency(
     """
     chosen = base.choose(weights, scores)
 
-    def slope(part: chex.ArrayTree) -> chex.ArrayTree:
-        return jax.grad(lambda p: network.loss(model, base.merge(weights, p), batch, temperature))(
-            part
-        )
+    def loss(part: chex.ArrayTree) -> jax.Array:
+        return network.loss(model, base.merge(weights, part), batch, temperature)
 
+    slope = jax.grad(loss)
     _, product = jax.jvp(slope, (chosen,), (slope(chosen),))
     found: chex.ArrayTree = jax.tree.map(jnp.multiply, chosen, product)
     return found
