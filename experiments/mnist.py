@@ -29,8 +29,9 @@ Presets:
               a dense net of random weights are all alike) of SupSup's notebook (Wortsman et al.
               2020): 784-300-300-100, weights whose score is above 0, RMSprop at 1e-4
   signed_supermask
-              masks in {-1, 0, 1} for 100 epochs, LeNet of signed constants with 3.77 % of each
-              tensor kept; beside the 97.48 % of Koster et al. (2022), who have ELUs and thresholds
+              masks in {-1, 0, 1} for 100 epochs, LeNet of signed constants with 3.77 % kept,
+              shared out by ERK, rate 1; beside the 97.48 % of Koster et al. (2022), who have ELUs
+              and thresholds
 Table 1 is --method=perturb_then_prune, table 2 random_then_prune, table 3 prune_then_perturb.
 """
 
