@@ -97,6 +97,24 @@ def test_the_table_of_conv2_stands_in_the_readme():
         assert line in README.read_text(), line
 
 
+CURVES = {"conv2": 3}  # seeds
+
+
+@pytest.mark.parametrize("net", CURVES)
+def test_the_learning_curves_stand_in_the_readme(net):
+    rows = archive.load(README.parent / "results" / f"curves_{net}.jsonl.gz").rows
+    assert len(rows) == 2 * CURVES[net] and {row["model"] for row in rows} == {net}
+    found = summary.cells(rows)
+    for cell, curve in zip(found, summary.curves(rows, "val_curve"), strict=True):
+        epochs = [f"{100 * x.mean:.1f} ± {100 * x.half:.1f}" for x in curve.epochs]
+        mean, half = (100 * x for x in cell.accuracy["test_accuracy"][:2])
+        line = f"| `{net}` | `{cell.method}` | {CURVES[net]} | {' | '.join(epochs)} "
+        line += "| " * (6 - len(epochs)) + f"| {mean:.1f} ± {half:.1f} |"
+        if pair := cell.against.get("prune_longer"):
+            line += f" {100 * pair.difference:+.1f} ± {100 * pair.half:.1f} |"
+        assert line in README.read_text(), line
+
+
 def test_the_table_of_finders_stands_in_the_readme():
     archives = sorted((README.parent / "results").glob("finders_*.jsonl.gz"))
     rows = finders_table.stored(archives)
