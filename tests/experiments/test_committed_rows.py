@@ -137,3 +137,23 @@ def test_the_table_of_ablations_stands_in_the_readme():
         every = row["accuracy"]
         ticket, *others = (max(every[name]) for name in every)
         assert ticket > 0.8 and max(others) < 0.35, row["ticket"]
+
+
+def test_the_ablations_of_the_other_finders_stand_in_the_readme():
+    by_finder = {}
+    for row in stored("ablations_others.json.gz"):
+        assert not row["collapsed"]
+        by_finder.setdefault(row["pruner"], []).append(row["accuracy"])
+    assert len(by_finder) == 7
+    for finder, tickets in by_finder.items():
+        assert len(tickets) == 80
+        least = min(every["ticket"][0] for every in tickets)
+        most = [
+            max(max(every[name]) for every in tickets)
+            for name in ("shuffled", "redrawn", "inverted", "random")
+        ]
+        shown = " | ".join(f"{100 * x:.1f}" for x in (least, *most))
+        assert f"| `{finder}` | {shown} |" in README.read_text()
+        for every in tickets:
+            ticket, *others = (max(every[name]) for name in every)
+            assert ticket > max(others) + 0.4
