@@ -67,10 +67,8 @@ def test_grasp_is_the_slope_of_half_the_squared_gradient_in_each_mask(temperatur
         cooled = slope({"first": w["first"], "second": w["second"] / temperature})
         return (np.sum(cooled["first"] ** 2) + np.sum((cooled["second"] / temperature) ** 2)) / 2
 
-    def saliency(w):
-        return one_shot.grasp_saliency(MODEL, BATCH, w, w, temperature)
-
-    found = float64(jax.jit(saliency)(weights()))
+    pruner = one_shot.grasp(MODEL, BATCH, temperature=temperature)
+    found = float64(jax.jit(pruner.init)(jax.random.key(0), weights()))
     w, h = float64(weights()), 1e-5
     for leaf, values in w.items():
         scale = np.abs(found[leaf]).max()
