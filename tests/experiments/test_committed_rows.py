@@ -97,7 +97,7 @@ def test_the_table_of_conv2_stands_in_the_readme():
         assert line in README.read_text(), line
 
 
-CURVES = {"conv2": 3}  # seeds
+CURVES = {"conv2": 3, "conv4": 4}  # seeds
 
 
 @pytest.mark.parametrize("net", CURVES)
