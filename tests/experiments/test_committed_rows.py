@@ -83,6 +83,15 @@ def test_the_verdicts_on_the_hypotheses_stand_in_the_readme(title):
     assert [beside.verdict_record(verdict)["outcome"] for verdict in verdicts] == marks
 
 
+def test_the_tables_of_the_paper_stand_beside_ours_in_the_readme():
+    rows = archive.load(README.parent / "results" / "paper_tables_reduced.jsonl.gz").rows
+    assert len(rows) == 18 and {(row["seed"], row["diverged"]) for row in rows} == {(1, None)}
+    for number in (1, 3):
+        cells = beside.compare(rows, number)
+        assert len(cells) == 9
+        assert "\n".join(beside.lines(cells, number)) in README.read_text()
+
+
 def test_the_table_of_conv2_stands_in_the_readme():
     rows = archive.load(README.parent / "results" / "conv2_cifar10.jsonl.gz").rows
     assert len(rows) == 30 and {row["seed"] for row in rows} == {*range(6)}
