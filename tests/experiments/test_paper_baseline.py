@@ -2,6 +2,8 @@
 
 import pathlib
 
+from scipy import stats
+
 from experiments import cli, mnist, paper_baseline
 from experiments.cli import flags
 from experiments.published import presets
@@ -42,8 +44,30 @@ def test_the_presets_are_what_the_help_says():
 def test_every_line_of_the_table_stands_in_the_readme():
     rows = paper_baseline.load(paper_baseline.HERE / "results")
     text = README.read_text()
-    for line in paper_baseline.table(rows):
+    for line in [*paper_baseline.table(rows), *paper_baseline.gains(rows)]:
         assert line in text, line
+
+
+def test_gains_are_paired_by_seed_and_their_intervals_hold_together():
+    rows = paper_baseline.load(paper_baseline.HERE / "results")
+    row = next(row for row in rows if row["method"] == "prune" and row["sparsity"] == 0.5)
+    accuracy = {
+        ("prune", None): (0.80, 0.82, 0.90, 0.99),
+        ("perturb_then_prune", 0.01): (0.81, 0.84, 0.93, None),
+        ("perturb_then_prune", 0.1): (0.83, 0.86, 0.95),
+        ("prune_then_perturb", 0.1): (0.85,),
+    }
+    made = [
+        row
+        | {"method": method, "eps": eps, "seed": seed, "test_accuracy": value}
+        | {"diverged": None if value else 9}
+        for (method, eps), values in accuracy.items()
+        for seed, value in enumerate(values)
+    ]
+    *_, ours, published = paper_baseline.gains(reversed(made))
+    half = stats.t.ppf(1 - 0.05 / 2 / 2, 2) / 3**0.5  # of three in steps of 1 point; two intervals
+    assert ours.endswith(f"| +2.0 ± {half:.1f} | +4.0 ± {half:.1f} | +5.0 |")
+    assert published.endswith("| 85 | +4 | +5 | +11 |")
 
 
 def test_archives_name_their_commands_and_a_clean_commit():
