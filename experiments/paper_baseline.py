@@ -71,13 +71,14 @@ def _order(item: tuple[tuple[Any, ...], Any]) -> tuple[Any, ...]:
 def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """The cells as lines of a table in markdown; of three seeds or more the mean with its interval.
 
-    Of the epochs of pruning: the lowest test accuracy, the largest share of the mask that the last
-    step of one changes, and the median size of scores after the last one over that after the first.
+    Of the epochs of pruning: the test accuracy after the third, the lowest one, and the one after
+    the last but one; the largest share of the mask that the last step of one changes; and the
+    median size of scores after the last one over that after the first.
     """
     lines = [
-        "| net | decay | method | ε | s | n | test, % | lowest epoch | last steps change | "
-        "scores shrink to | published, wide net |",
-        "|" + "---|" * 11,
+        "| net | decay | method | ε | s | n | test, % | after 3 epochs | lowest | one before the last "
+        "| last steps change | scores shrink to | published, wide net |",
+        "|" + "---|" * 13,
     ]
     for (width, decay, method, eps, sparsity), mine in cells(rows).items():
         fine = [row for row in mine if row["diverged"] is None]
@@ -101,7 +102,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What `table` says of rows, the mean of several."""
     if not rows:
-        return [""] * 4
+        return [""] * 6
 
     def pruning(row: Mapping[str, Any], name: str) -> list[float]:
         pairs = zip(row["score_median_curve"], row[name], strict=True)
@@ -114,12 +115,13 @@ def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = f"{100 * accuracy.mean:.1f} ± {100 * accuracy.half:.1f}"
     if accuracy.n < 3:  # An interval of two values says nothing.
         shown = ", ".join(f"{100 * row['test_accuracy']:.1f}" for row in rows)
-    lowest = mean(min(pruning(row, "test_curve")) for row in rows)
+    curves = [pruning(row, "test_curve") for row in rows]
+    marks = (c[:3][-1] for c in curves), (min(c) for c in curves), (c[-2:][0] for c in curves)
     changed = mean(max(pruning(row, "step_change_curve")) for row in rows)
     medians = [pruning(row, "score_median_curve") for row in rows]
     return [
         shown,
-        f"{100 * lowest:.1f}",
+        *(f"{100 * mean(values):.1f}" for values in marks),
         f"{100 * changed:.2f} %",
         f"{mean(m[-1] / m[0] for m in medians):.1e}",
     ]
