@@ -76,8 +76,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     median size of scores after the last one over that after the first.
     """
     lines = [
-        "| net | decay | method | ε | s | n | test, % | after 3 epochs | lowest | one before the last "
-        "| last steps change | scores shrink to | published, wide net |",
+        "| net | decay | method | ε | s | n | test, % | after 3 epochs | lowest | "
+        "before the last one | last steps change | scores shrink to | published, wide net |",
         "|" + "---|" * 13,
     ]
     for (width, decay, method, eps, sparsity), mine in cells(rows).items():
