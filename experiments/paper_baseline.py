@@ -77,7 +77,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     lines = [
         "| net | decay | method | ε | s | n | test, % | after 3 epochs | lowest | "
-        "before the last one | last steps change | scores shrink to | published, wide net |",
+        "before the last epoch | last steps change | scores shrink to | published, wide net |",
         "|" + "---|" * 13,
     ]
     for (width, decay, method, eps, sparsity), mine in cells(rows).items():
