@@ -2,11 +2,13 @@
 
 import pathlib
 
+import numpy as np
 from scipy import stats
 
 from experiments import cli, mnist, paper_baseline
 from experiments.cli import flags
 from experiments.published import presets
+from lth_jax.report import confirmatory
 from lth_jax.runs import archive
 
 README = pathlib.Path(paper_baseline.__file__).with_name("README.md")
@@ -46,6 +48,50 @@ def test_every_line_of_the_table_stands_in_the_readme():
     text = README.read_text()
     for line in [*paper_baseline.table(rows), *paper_baseline.gains(rows)]:
         assert line in text, line
+
+
+def joined(values, form):
+    *first, last = (form.format(value) for value in values)
+    return f"{', '.join(first)} and {last}"
+
+
+def test_the_text_tells_what_the_rows_have():
+    text = " ".join(README.read_text().split())
+    found = paper_baseline.cells(paper_baseline.load(paper_baseline.HERE / "results"))
+    wide = [found[1.0, 5e-4, "prune", None, sparsity][0] for sparsity in (0.1, 0.5, 0.8)]
+    narrow = sorted(found[0.2, 5e-4, "prune", None, 0.5], key=lambda row: row["seed"])
+    for rows in (wide, narrow):
+        curves = 100 * np.asarray([row["test_curve"] for row in rows])
+        low = curves.argmin(1)
+        best = [curve[: min(end, 3)].max() for curve, end in zip(curves, low, strict=True)]
+        assert (
+            f"{joined(best, '{:.1f}')} % within three epochs, "
+            f"falls to {joined(curves.min(1), '{:.1f}')} (epochs {joined(low + 1, '{}')}), "
+            f"stands at {joined(curves[:, -2], '{:.1f}')} before the last epoch and "
+            f"ends at {joined(curves[:, -1], '{:.1f}')}"
+        ) in text
+    median, mean, step = (
+        np.mean([row[f"{name}_curve"] for row in narrow], 0)
+        for name in ("score_median", "score_mean", "step_change")
+    )
+    assert f"falls by a factor of e^−{np.log(median[0] / median[1]):.2f} an epoch" in text
+    assert f"ends at {median[-1]:.1e}" in text
+    assert (
+        f"({mean[0]:.3f} after the first epoch, {mean[4]:.3f} after the fifth, "
+        f"{mean[-1]:.3f} in the end)"
+    ) in text
+    first, middle, last = 100 * step[[0, 19, -1]]
+    assert f"{first:.2f} % of the mask in the first, {middle:.2f} % in the 20th" in text
+    assert f"{last:.2f} % in the last" in text
+    costs = {}
+    for s in (0.1, 0.5, 0.8):
+        mine, theirs = (
+            {row["seed"]: 100 * row["test_accuracy"] for row in found[0.2, decay, "prune", None, s]}
+            for decay in (0, 5e-4)
+        )
+        costs[str(s)] = [mine[seed] - theirs[seed] for seed in sorted(mine)]
+    held = confirmatory.simultaneous(costs).values()
+    assert joined([f"{cost.mean:.1f} ± {cost.half:.1f}" for cost in held], "{}") in text
 
 
 def test_gains_are_paired_by_seed_and_their_intervals_hold_together():
