@@ -94,6 +94,20 @@ def test_the_text_tells_what_the_rows_have():
     assert joined([f"{cost.mean:.1f} ± {cost.half:.1f}" for cost in held], "{}") in text
 
 
+def test_the_front_page_tells_the_gains_of_the_rows():
+    _, _, *lines, _ = paper_baseline.gains(paper_baseline.load(paper_baseline.HERE / "results"))
+    told = [
+        [cell.strip().replace("+", "").replace("-", "−") for cell in line.split("|")]
+        for line in lines
+    ]
+    first, last = ([line[at] for line in told] for at in (6, 8))
+    text = (README.parents[1] / "README.md").read_text()
+    assert f"gains {joined(last, '{}')}: hardly" in text.replace(" points", "")
+    assert f"`perturb_then_prune` {joined(first, '{}')}: no gain" in text
+    page = " ".join(README.read_text().split())
+    assert f"gains {told[0][7]} points at ε = .01 and {last[0]} at .1" in page
+
+
 def test_gains_are_paired_by_seed_and_their_intervals_hold_together():
     rows = paper_baseline.load(paper_baseline.HERE / "results")
     row = next(row for row in rows if row["method"] == "prune" and row["sparsity"] == 0.5)
